@@ -1,0 +1,15 @@
+// Builds dist/ from src/ and makes the commands executable.
+import { spawnSync } from "node:child_process";
+import { chmodSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const typescript = createRequire(import.meta.url).resolve("typescript/package.json");
+rmSync(join(root, "dist"), { recursive: true, force: true });
+const tsc = spawnSync(process.execPath, [join(dirname(typescript), "bin/tsc"), "-p", join(root, "tsconfig.json")], {
+  stdio: "inherit",
+});
+if (tsc.status !== 0) process.exit(tsc.status ?? 1);
+chmodSync(join(root, "dist/cli/main.js"), 0o755);

@@ -1,0 +1,272 @@
+/**
+ * What the gateway, the CLI and the SDK ask of an Aegis backend. The embedded implementation is
+ * `src/backend/embedded.ts`; it is injected by the CLI. Times named `…At` are ISO 8601 UTC strings with milliseconds.
+ */
+
+/** What policy and state say of a call. */
+export type Decision = "ALLOW" | "BLOCK" | "REVIEW" | "KILLED";
+
+/** One tool call, as the gateway is about to make it. */
+export interface Intent {
+  /** The id of the call, unique for ever; also the idempotency key of its decision. */
+  readonly call: string;
+  /** The gateway that asks, as `attach` named it. */
+  readonly gateway: string;
+  readonly agent: string;
+  readonly principal: string;
+  /** Key of the server in the configuration. */
+  readonly server: string;
+  /** The tool's own name at that server. */
+  readonly tool: string;
+  /** Canonical name, `server__tool`. */
+  readonly action: string;
+  /** SHA-256 (hex) over the tool's definition as the server gave it, in lossless canonical form. */
+  readonly definition: string;
+  /** `params.arguments` as JSON text, byte for byte as the client wrote it; empty where it was left out. */
+  readonly arguments: string;
+  /** The same, parsed. For policy and redaction only; never forwarded, never digested. */
+  readonly parsed: unknown;
+}
+
+/** The approval a call waits on, as its caller may see it. */
+export interface Waiting {
+  readonly id: number;
+  readonly status: ApprovalStatus;
+  readonly expiresAt: string;
+}
+
+/** The answer to an intent. Its record is durable when the caller sees it. */
+export interface Verdict {
+  /** The call that was asked about; an answer for another call denies. */
+  readonly call: string;
+  readonly decision: Decision;
+  /** The rule that decided, as `file:line list pattern`, or null where a default or the kill switch did. */
+  readonly rule: string | null;
+  /** A sentence for people and models. */
+  readonly reason: string;
+  /** Hash of the policy revision in force. */
+  readonly revision: string;
+  /** Id of the ledger record of this decision. */
+  readonly record: number;
+  /** ALLOW only: `performance.now()` of this process after which no first byte may be written. */
+  readonly leaseUntil?: number;
+  /** REVIEW, and an ALLOW that an approval gave. */
+  readonly approval?: Waiting;
+}
+
+/**
+ * How a decided call ended. `ok`: a result; `tool_error`: a result with `isError`; `error`: a JSON-RPC error from the
+ * server; `unknown`: bytes were sent and no answer came; `not_forwarded`: allowed, but nothing was sent; `cancelled`:
+ * the client withdrew it; `killed`: the agent was killed while it ran; `waiting`: the caller was told to repeat, the
+ * approval stays; `refused`: a held call that ended without running.
+ */
+export type OutcomeKind =
+  | "ok"
+  | "tool_error"
+  | "error"
+  | "unknown"
+  | "not_forwarded"
+  | "cancelled"
+  | "killed"
+  | "waiting"
+  | "refused";
+
+export interface Outcome {
+  readonly call: string;
+  readonly agent: string;
+  readonly principal: string;
+  readonly server: string;
+  readonly tool: string;
+  readonly action: string;
+  readonly outcome: OutcomeKind;
+  /** Milliseconds from the frame's arrival to its answer. */
+  readonly duration: number;
+  readonly reason?: string;
+  readonly approval?: number;
+}
+
+/** Something that is not a decision but belongs in the ledger: a refused frame, a failed login, `--allow-home`. */
+export interface Note {
+  readonly kind: "refused" | "login_refused" | "gateway" | "server";
+  readonly agent?: string;
+  readonly principal?: string;
+  readonly server?: string;
+  readonly action?: string;
+  readonly reason: string;
+}
+
+export type AgentStatus = "ACTIVE" | "KILLED";
+
+export interface Agent {
+  readonly name: string;
+  readonly status: AgentStatus;
+  readonly owner: string;
+  readonly createdAt: string;
+  /** Who killed it, when and why; null while it is active. */
+  readonly killed: { readonly by: string; readonly at: string; readonly reason: string } | null;
+  /** Decisions so far. */
+  readonly allowed: number;
+  readonly blocked: number;
+  readonly held: number;
+}
+
+export type ApprovalStatus = "pending" | "approved" | "denied" | "expired" | "void" | "consumed";
+
+export interface Approval {
+  readonly id: number;
+  readonly agent: string;
+  readonly principal: string;
+  readonly server: string;
+  readonly tool: string;
+  readonly action: string;
+  /** JSON text: the exact arguments while the approval is open, their redacted form afterwards. */
+  readonly arguments: string;
+  readonly status: ApprovalStatus;
+  readonly rule: string | null;
+  readonly reason: string;
+  readonly digest: string;
+  /** A call is waiting on it right now; false is shown as “caller gone”. */
+  readonly waiting: boolean;
+  readonly createdAt: string;
+  readonly expiresAt: string;
+  readonly decidedAt: string | null;
+  readonly decidedBy: string | null;
+  readonly decidedReason: string | null;
+}
+
+/** A row of the ledger. Members that do not apply to its kind are left out. */
+export interface LedgerRecord {
+  readonly id: number;
+  readonly at: string;
+  /** decision, outcome, approval, kill, revive, token, policy, agent, gateway, server, refused, login_refused. */
+  readonly kind: string;
+  readonly agent?: string;
+  readonly action?: string;
+  readonly decision?: string;
+  readonly rule?: string | null;
+  readonly reason?: string;
+  readonly [member: string]: unknown;
+}
+
+export interface KillReceipt {
+  readonly agent: string;
+  /** True where it was already killed: nothing changed. */
+  readonly already: boolean;
+  /** The gateways that were alive at the kill, and whether each confirmed within the lease. */
+  readonly gateways: ReadonlyArray<{ readonly id: string; readonly pid: number; readonly confirmed: boolean }>;
+  /** Approvals that became void. */
+  readonly voided: number;
+}
+
+export type Role = "agent" | "approver" | "admin" | "auditor";
+
+/** Whoever a credential stands for. */
+export interface Principal {
+  readonly name: string;
+  readonly role: Role;
+  /** The agent a token of role `agent` is bound to. */
+  readonly agent: string | null;
+  readonly groups: readonly string[];
+  /** Id of the token that proved it; null for `os:<user>`. */
+  readonly token: number | null;
+}
+
+export interface Token {
+  readonly id: number;
+  readonly name: string;
+  readonly role: Role;
+  readonly agent: string | null;
+  readonly groups: readonly string[];
+  readonly createdAt: string;
+  readonly expiresAt: string | null;
+  readonly revokedAt: string | null;
+}
+
+export interface NewToken {
+  readonly name: string;
+  readonly role: Role;
+  readonly agent?: string;
+  readonly groups?: readonly string[];
+  /** Milliseconds from now; never, if left out. */
+  readonly expires?: number;
+}
+
+/** What a live gateway hears, whichever process caused it. */
+export type BackendEvent =
+  | { readonly kind: "kill"; readonly agent: string }
+  | { readonly kind: "revive"; readonly agent: string }
+  | { readonly kind: "approval"; readonly id: number; readonly status: ApprovalStatus }
+  | { readonly kind: "token"; readonly id: number };
+
+/** May be asynchronous: a kill is confirmed only after every listener has finished. */
+export type EventListener = (event: BackendEvent) => void | Promise<void>;
+
+export interface VerifyReport {
+  readonly ok: boolean;
+  readonly records: number;
+  /** Hash of the newest record (hex); empty for an empty ledger. */
+  readonly head: string;
+  /** The first record that does not hold, and why. */
+  readonly broken: { readonly id: number; readonly reason: string } | null;
+  /** Calls that were allowed and have no outcome yet: running now, or their gateway died. */
+  readonly open: number;
+}
+
+export interface GatewayInfo {
+  readonly pid: number;
+  /** What people call it in `status`: `wrap files`, `gateway /etc/aegis.yaml`. */
+  readonly label: string;
+  readonly address: string | null;
+}
+
+export interface Backend {
+  /** For people: which backend this is and where. */
+  readonly description: string;
+
+  // The decision plane: what a gateway asks.
+
+  /** Registers this process as a live gateway and starts its heartbeat; its id prefixes the ids of its calls. */
+  attach(info: GatewayInfo): Promise<string>;
+  /** Creates the agent where it is unknown; never changes its status. */
+  ensureAgent(name: string): Promise<void>;
+  /** Decides and records. A REVIEW opens an approval, or attaches to one (`policy.md`, “A repeat”). */
+  decide(intent: Intent): Promise<Verdict>;
+  /**
+   * Asks again under the state of this moment and records it: with an approval at the release of a hold (consumes it),
+   * without one when a lease ran out before the first byte.
+   */
+  release(intent: Intent, approval: number | null): Promise<Verdict>;
+  /** The caller of a held call is gone; the approval stays. */
+  detachWaiter(approval: number, call: string): Promise<void>;
+  /** Queued, and durable with the next commit; a failure is logged, never thrown into the call it ends. */
+  outcome(outcome: Outcome): void;
+  note(note: Note): Promise<void>;
+  subscribe(listener: EventListener): () => void;
+  /** The principal of a token, or null where it is unknown, expired or revoked. */
+  authenticate(token: string): Promise<Principal | null>;
+
+  // What people ask. `by` is the acting principal.
+
+  agents(): Promise<readonly Agent[]>;
+  kill(agent: string, by: Principal, reason: string): Promise<KillReceipt>;
+  revive(agent: string, by: Principal, reason: string): Promise<void>;
+  gateways(): Promise<ReadonlyArray<GatewayInfo & { readonly id: string; readonly startedAt: string }>>;
+  /** Oldest first. */
+  approvals(filter: { readonly status?: ApprovalStatus }): Promise<readonly Approval[]>;
+  approval(id: number): Promise<Approval>;
+  /** One compare-and-set; the second decider gets `approval_settled`, naming the first. */
+  decideApproval(id: number, verdict: "approved" | "denied", by: Principal, reason: string): Promise<Approval>;
+  /** The newest `limit`, oldest of them first; with `after`, the first `limit` behind that id. */
+  records(filter: {
+    readonly agent?: string;
+    readonly limit: number;
+    readonly after?: number;
+  }): Promise<readonly LedgerRecord[]>;
+  verify(): Promise<VerifyReport>;
+  createToken(token: NewToken, by: Principal): Promise<{ readonly id: number; readonly token: string }>;
+  tokens(): Promise<readonly Token[]>;
+  revokeToken(id: number, by: Principal): Promise<void>;
+
+  /** Writes what is queued, says good-bye, closes the store. */
+  close(): Promise<void>;
+}
