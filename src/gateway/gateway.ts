@@ -1,0 +1,182 @@
+import { basename } from "node:path";
+import type { Readable, Writable } from "node:stream";
+import type { Backend, Principal } from "../client/backend.js";
+import type { Config, ServerConfig } from "../config.js";
+import { reasonOf } from "../errors.js";
+import type { Logger } from "../log.js";
+import { ApprovalDesk } from "./approval-desk.js";
+import type { CatalogTool } from "./catalog.js";
+import { HttpFront } from "./front/http.js";
+import { stdioFront } from "./front/stdio.js";
+import { KillSwitch } from "./kill-switch.js";
+import { createPipeline, type Pipeline } from "./pipeline.js";
+import { type ClientPort, Scope } from "./scope.js";
+import type { Services } from "./services.js";
+
+/** The tools of the servers, for whoever wants to write a policy about them. */
+export type OfferedTools = ReadonlyArray<{
+  readonly key: string;
+  readonly tools: readonly CatalogTool[];
+}>;
+
+export interface GatewayOptions {
+  readonly backend: Backend;
+  readonly config: Config;
+  /** The agent of the stdio front; over HTTP it is the token's. */
+  readonly agent: string;
+  /** The principal of the stdio front. */
+  readonly principal: string;
+  readonly naming: "bare" | "prefixed";
+  readonly log: Logger;
+  readonly front:
+    | { readonly kind: "stdio"; readonly input: Readable; readonly output: Writable }
+    | { readonly kind: "http"; readonly host: string; readonly port: number };
+  /** AEGIS_HOME, the configuration, the policies: no root of a client may reach them. */
+  readonly protectedPaths: readonly string[];
+  /** Called once, when tools were read for the first time. */
+  readonly onTools?: (servers: OfferedTools) => Promise<void>;
+  readonly howToAllow: (action: string) => string | null;
+}
+
+export interface Gateway {
+  /** Of the merged endpoint; null on stdio. */
+  readonly url: string | null;
+  /** The exit code, once stdin has ended or the wrapped server is gone for good. */
+  readonly ended: Promise<number>;
+  /** Ends every scope and everything started for it; within 2 s. */
+  stop(): Promise<void>;
+}
+
+/** Puts the parts together and starts them. @throws AegisError */
+export async function startGateway(options: GatewayOptions): Promise<Gateway> {
+  const { backend, config, log, front } = options;
+  const label =
+    config.file === null
+      ? `wrap ${[...config.servers.keys()].join(", ")}`
+      : `gateway ${basename(config.file)}`;
+  const address = front.kind === "http" ? `${front.host}:${front.port}` : null;
+  const gateway = await backend.attach({ pid: process.pid, label, address });
+  const { killSwitch } = await KillSwitch.following(backend);
+  const desk = new ApprovalDesk(backend);
+  desk.open();
+  const { howToAllow, protectedPaths } = options;
+  const services: Services = { backend, config, log, killSwitch, desk, gateway, howToAllow, protectedPaths };
+  const parts: Parts = { options, services, pipeline: createPipeline(services), toolsTold: { done: false } };
+  return front.kind === "stdio"
+    ? overStdio(parts, front.input, front.output)
+    : overHttp(parts, front.host, front.port);
+}
+
+interface Parts {
+  readonly options: GatewayOptions;
+  readonly services: Services;
+  readonly pipeline: Pipeline;
+  readonly toolsTold: { done: boolean };
+}
+
+async function overStdio(parts: Parts, input: Readable, output: Writable): Promise<Gateway> {
+  const { options, services } = parts;
+  const { agent, principal, naming, config } = options;
+  const front = stdioFront(input, output, config.limits.frame, (reason) =>
+    noteInBackground(services, { kind: "refused", agent, principal, reason }),
+  );
+  let finish: (code: number) => void = () => {};
+  const ended = new Promise<number>((resolve) => {
+    finish = resolve;
+  });
+  const scope = await newScope(
+    parts,
+    { agent, principal: { name: principal }, naming, port: front.port },
+    (code) => finish(code ?? 1),
+  );
+  // Ahead of the handshake, so that the server boots while we do.
+  if (scope.sole !== null) {
+    scope.sole.open().catch((thrown: unknown) => {
+      options.log.error(reasonOf(thrown));
+      finish(1);
+    });
+  }
+  front.serve(scope).then(
+    () => finish(0),
+    (thrown: unknown) => {
+      options.log.error(reasonOf(thrown));
+      finish(1);
+    },
+  );
+  return { url: null, ended, stop: () => scope.end() };
+}
+
+async function overHttp(parts: Parts, host: string, port: number): Promise<Gateway> {
+  const { options, services } = parts;
+  const { backend, config, log } = options;
+  const sole = (path: string): ServerConfig | undefined => config.servers.get(path.slice("/mcp/".length));
+  const front = await HttpFront.listening({
+    host,
+    port,
+    backend,
+    config,
+    log,
+    isEndpoint: (path) => path === "/mcp" || (path.startsWith("/mcp/") && sole(path) !== undefined),
+    newScope: (session) => {
+      const { principal, path } = session;
+      const agent = principal.agent ?? options.agent;
+      const only = path === "/mcp" ? undefined : sole(path);
+      const servers = only === undefined ? undefined : [only];
+      const naming = only === undefined ? "prefixed" : "bare";
+      return newScope(parts, { agent, principal, naming, port: session, servers });
+    },
+    onBadFrame: (principal, reason) => {
+      const agent = principal.agent ?? options.agent;
+      noteInBackground(services, { kind: "refused", agent, principal: principal.name, reason });
+    },
+    onLoginRefused: (reason) => noteInBackground(services, { kind: "login_refused", reason }),
+  });
+  const unsubscribe = backend.subscribe(async (event) => {
+    if (event.kind === "token") await front.endToken(event.id);
+  });
+  const never = new Promise<number>(() => {});
+  const stop = async (): Promise<void> => {
+    unsubscribe();
+    await front.close();
+  };
+  return { url: front.url, ended: never, stop };
+}
+
+interface ScopeFor {
+  readonly agent: string;
+  readonly principal: Pick<Principal, "name">;
+  readonly naming: "bare" | "prefixed";
+  readonly port: ClientPort;
+  readonly servers?: readonly ServerConfig[] | undefined;
+}
+
+async function newScope(
+  parts: Parts,
+  wanted: ScopeFor,
+  onGaveUp?: (code: number | null) => void,
+): Promise<Scope> {
+  const { options, services, pipeline, toolsTold } = parts;
+  const { agent, principal, naming, port } = wanted;
+  await options.backend.ensureAgent(agent);
+  return new Scope({
+    services,
+    pipeline,
+    agent,
+    principal,
+    naming,
+    port,
+    servers: wanted.servers ?? [...options.config.servers.values()],
+    onTools: async (read) => {
+      if (toolsTold.done) return;
+      toolsTold.done = true;
+      await options.onTools?.([...read].map(([key, tools]) => ({ key, tools: [...tools.values()] })));
+    },
+    ...(onGaveUp === undefined ? {} : { onGaveUp }),
+  });
+}
+
+function noteInBackground(services: Services, note: Parameters<Backend["note"]>[0]): void {
+  services.backend
+    .note(note)
+    .catch((thrown: unknown) => services.log.error({ reason: reasonOf(thrown) }, "not recorded"));
+}

@@ -1,0 +1,184 @@
+import type { Principal } from "../client/backend.js";
+import type { ServerConfig } from "../config.js";
+import { reasonOf } from "../errors.js";
+import type { ClientFrame, Json, ResponseFrame, ServerFrame } from "../frame/types.js";
+import { Catalog, type CatalogTool } from "./catalog.js";
+import { MergedLists } from "./merged-lists.js";
+import { exposedName } from "./names.js";
+import type { Pipeline } from "./pipeline.js";
+import { relayFromServer, relayReconnect } from "./relay.js";
+import type { AbortCause, ClientRequest, Exchange } from "./request.js";
+import { routeFromClient } from "./router.js";
+import { type LinkOwner, ServerLink } from "./servers/link.js";
+import type { Services } from "./services.js";
+
+/** The way to the client for what is no answer. Implementations: the stdio front, an HTTP session. */
+export interface ClientPort {
+  /** `hint` is a request of the client that is open at the server the message comes from, where there is one. */
+  send(text: string, hint: Exchange | null): void;
+}
+
+/** A request of a server that the client has not answered yet. */
+export interface ServerRequest {
+  readonly link: ServerLink;
+  readonly generation: number;
+  /** The server's own id, as JSON text. */
+  readonly key: string;
+  readonly method: string;
+  /** The progress token as the client sees it and as the server wrote it, as JSON text; null without one. */
+  readonly token: { readonly shown: string; readonly original: string } | null;
+}
+
+export interface ScopeOptions {
+  readonly services: Services;
+  readonly pipeline: Pipeline;
+  readonly principal: Pick<Principal, "name">;
+  readonly agent: string;
+  readonly servers: readonly ServerConfig[];
+  /** `bare`: one server in its own words and names. `prefixed`: all of them, merged. */
+  readonly naming: "bare" | "prefixed";
+  readonly port: ClientPort;
+  /** The tools of every server that answered were read for the first time. */
+  readonly onTools?: (tools: ReadonlyMap<string, ReadonlyMap<string, CatalogTool>>) => Promise<void>;
+  /** The only server ended and does not come back. */
+  readonly onGaveUp?: (exitCode: number | null) => void;
+}
+
+/** What one client connection may see: its identity, its own connections to the servers, its open requests. */
+export class Scope implements LinkOwner {
+  readonly services: Services;
+  readonly pipeline: Pipeline;
+  readonly agent: string;
+  readonly principal: string;
+  readonly port: ClientPort;
+  readonly links: ReadonlyMap<string, ServerLink>;
+  readonly catalogs: ReadonlyMap<string, Catalog>;
+  /** The one server of a `bare` scope. */
+  readonly sole: ServerLink | null;
+  readonly lists: MergedLists;
+  /** The client's open requests by id, and those with a progress token by token. */
+  readonly requests = new Map<string, ClientRequest>();
+  readonly byToken = new Map<string, ClientRequest>();
+  /** The servers' open requests, by the id the client sees. */
+  readonly serverRequests = new Map<string, ServerRequest>();
+  /** What the client set on its connection, to be said again to a server that had to be restarted. */
+  readonly settings = { level: null as string | null, subscriptions: new Set<string>() };
+  capabilities: Json = {};
+  protocolVersion: string | null = null;
+  private ended = false;
+  private counter = 0;
+  private toolsTold = false;
+  private readonly unsubscribe: () => void;
+
+  constructor(private readonly options: ScopeOptions) {
+    const { services, agent, principal, servers, naming, port } = options;
+    this.services = services;
+    this.pipeline = options.pipeline;
+    this.agent = agent;
+    this.principal = principal.name;
+    this.port = port;
+    const { log, config } = services;
+    const links = servers.map((server) => new ServerLink(server, this, config.limits.frame, log));
+    this.links = new Map(links.map((link) => [link.key, link]));
+    this.catalogs = new Map(links.map((link) => [link.key, new Catalog(link, log)]));
+    this.sole = naming === "bare" ? (links[0] ?? null) : null;
+    this.lists = new MergedLists(this);
+    this.unsubscribe = services.killSwitch.onKill((killed) => {
+      if (killed === agent) this.abortAll("killed");
+    });
+  }
+
+  /** A frame of the client. `exchange` is the way back, for a request. */
+  receive(frame: ClientFrame, exchange: Exchange | null): void {
+    if (!this.ended) routeFromClient(this, frame, exchange);
+  }
+
+  fromServer(link: ServerLink, frame: Exclude<ServerFrame, ResponseFrame>, about: string | null): void {
+    if (!this.ended) relayFromServer(this, link, frame, about);
+  }
+
+  reconnected(link: ServerLink): void {
+    this.catalogs.get(link.key)?.invalidate();
+    this.lists.invalidate();
+    if (!this.ended) relayReconnect(this, link);
+  }
+
+  gaveUp(link: ServerLink, code: number | null): void {
+    if (this.sole === link) this.options.onGaveUp?.(code);
+  }
+
+  /** The server and tool behind the name the client uses. @throws AegisError server_unavailable */
+  async findTool(name: string): Promise<{ link: ServerLink; tool: CatalogTool } | undefined> {
+    for (const [key, link] of this.links) {
+      // Which servers are worth asking; what counts is the comparison with the exposed name of a real tool below.
+      if (this.sole === null && !name.startsWith(`${key}__`)) continue;
+      const catalog = this.catalogs.get(key);
+      await link.ready();
+      const direct = await catalog?.find(this.sole === null ? name.slice(key.length + 2) : name);
+      if (direct !== undefined && this.exposes(key, direct.name) === name) return { link, tool: direct };
+      for (const tool of (await catalog?.all())?.values() ?? []) {
+        if (this.exposes(key, tool.name) === name) return { link, tool };
+      }
+    }
+    return undefined;
+  }
+
+  /** Reads every server's tools ahead of the first call; a server that does not answer is left out. */
+  async readTools(): Promise<void> {
+    const { log } = this.services;
+    const read = new Map<string, ReadonlyMap<string, CatalogTool>>();
+    await Promise.all(
+      [...this.catalogs].map(async ([key, catalog]) => {
+        try {
+          read.set(key, await catalog.all());
+        } catch (thrown) {
+          log.warn({ server: key, reason: reasonOf(thrown) }, "tools could not be read");
+        }
+      }),
+    );
+    if (this.toolsTold || read.size === 0) return;
+    this.toolsTold = true;
+    await this.options.onTools?.(read);
+  }
+
+  exposes(server: string, name: string): string {
+    return this.sole === null ? exposedName(server, name) : name;
+  }
+
+  /** Runs work that nobody waits for; what it throws is logged. */
+  background(work: Promise<void>): void {
+    work.catch((thrown: unknown) => this.services.log.error({ reason: reasonOf(thrown) }, "unexpected"));
+  }
+
+  begin(request: ClientRequest): void {
+    this.requests.set(request.key, request);
+    if (request.progressToken !== null) this.byToken.set(request.progressToken, request);
+  }
+
+  finish(request: ClientRequest): void {
+    if (this.requests.get(request.key) === request) this.requests.delete(request.key);
+    if (request.progressToken !== null) this.byToken.delete(request.progressToken);
+  }
+
+  /** For ids of ours in this scope. */
+  nextNumber(): number {
+    return ++this.counter;
+  }
+
+  get busy(): boolean {
+    return this.requests.size > 0;
+  }
+
+  /** The client is gone: held calls let go of their approvals, running ones are told, the servers are closed. */
+  async end(): Promise<void> {
+    if (this.ended) return;
+    this.ended = true;
+    this.unsubscribe();
+    this.abortAll("closed");
+    await Promise.all([...this.links.values()].map((link) => link.close()));
+  }
+
+  private abortAll(cause: AbortCause): void {
+    for (const request of this.requests.values()) request.abort(cause);
+  }
+}

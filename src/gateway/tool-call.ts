@@ -1,0 +1,74 @@
+import { isObject } from "../frame/parse.js";
+import { splice } from "../frame/text.js";
+import { rpcCodes } from "../frame/types.js";
+import type { Call } from "./call.js";
+import { actionOf } from "./names.js";
+import { callFrame, errorFrame } from "./reply.js";
+import type { ClientRequest } from "./request.js";
+import type { Scope } from "./scope.js";
+
+let calls = 0;
+
+/** Takes a `tools/call` from its frame to the pipeline, and what comes out back into a frame. */
+export async function callTool(scope: Scope, request: ClientRequest): Promise<void> {
+  const startedAt = performance.now();
+  const { frame } = request;
+  const { name } = frame.params;
+  const args = Object.hasOwn(frame.params, "arguments") ? frame.params.arguments : undefined;
+  if (typeof name !== "string" || frame.spans.name === undefined) {
+    return refuse(scope, request, "", 'Invalid params: "name" must be a string');
+  }
+  if (args !== undefined && !isObject(args)) {
+    return refuse(scope, request, name, 'Invalid params: "arguments" must be an object');
+  }
+  const found = await scope.findTool(name);
+  if (found === undefined) return refuse(scope, request, name, `Unknown tool: ${name}`);
+
+  const { link, tool } = found;
+  const span = frame.spans.arguments;
+  const call: Call = {
+    request,
+    link,
+    outgoing: {
+      text:
+        scope.sole === null ? splice(frame.text, frame.spans.name, JSON.stringify(tool.name)) : frame.text,
+      key: request.key,
+      wire: null,
+    },
+    intent: {
+      call: `${scope.services.gateway}-${(++calls).toString(36)}`,
+      gateway: scope.services.gateway,
+      agent: scope.agent,
+      principal: scope.principal,
+      server: link.key,
+      tool: tool.name,
+      action: actionOf(link.key, tool.name),
+      definition: tool.definition,
+      arguments: span === undefined ? "" : frame.text.slice(span.start, span.end),
+      parsed: args ?? {},
+    },
+    currentTool: async () => {
+      await link.ready();
+      return scope.catalogs.get(link.key)?.find(tool.name);
+    },
+    startedAt,
+    verdict: null,
+    leaseUntil: null,
+  };
+  request.server = link.key;
+  const answer = callFrame(call, await scope.pipeline(call));
+  if (answer !== null) request.answer(answer);
+}
+
+/** A call that names no tool we know never becomes one: the client gets a JSON-RPC error, the ledger a record. */
+async function refuse(scope: Scope, request: ClientRequest, name: string, message: string): Promise<void> {
+  const { agent, principal } = scope;
+  await scope.services.backend.note({
+    kind: "refused",
+    agent,
+    principal,
+    action: name.slice(0, 200),
+    reason: message,
+  });
+  request.answer(errorFrame(request.key, rpcCodes.invalidParams, message));
+}
