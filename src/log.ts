@@ -9,7 +9,7 @@ export type Logger = pino.Logger;
  *
  * @param level one of pino's levels; `AEGIS_LOG_LEVEL` if left out, else `warn`
  */
-export function createLogger(level: string = process.env["AEGIS_LOG_LEVEL"] ?? "warn"): Logger {
+export function createLogger(level: string = process.env.AEGIS_LOG_LEVEL ?? "warn"): Logger {
   const known = level === "silent" || Object.hasOwn(pino.levels.values, level);
   return pino(
     { level: known ? level : "warn", base: { pid: process.pid } },

@@ -153,7 +153,11 @@ export interface KillReceipt {
   /** True where it was already killed: nothing changed. */
   readonly already: boolean;
   /** The gateways that were alive at the kill, and whether each confirmed within the lease. */
-  readonly gateways: ReadonlyArray<{ readonly id: string; readonly pid: number; readonly confirmed: boolean }>;
+  readonly gateways: ReadonlyArray<{
+    readonly id: string;
+    readonly pid: number;
+    readonly confirmed: boolean;
+  }>;
   /** Approvals that became void. */
   readonly voided: number;
 }
@@ -255,7 +259,12 @@ export interface Backend {
   approvals(filter: { readonly status?: ApprovalStatus }): Promise<readonly Approval[]>;
   approval(id: number): Promise<Approval>;
   /** One compare-and-set; the second decider gets `approval_settled`, naming the first. */
-  decideApproval(id: number, verdict: "approved" | "denied", by: Principal, reason: string): Promise<Approval>;
+  decideApproval(
+    id: number,
+    verdict: "approved" | "denied",
+    by: Principal,
+    reason: string,
+  ): Promise<Approval>;
   /** The newest `limit`, oldest of them first; with `after`, the first `limit` behind that id. */
   records(filter: {
     readonly agent?: string;

@@ -47,6 +47,9 @@ export interface Gateway {
   stop(): Promise<void>;
 }
 
+/** Milliseconds for answers that are on their way when stdin ends; everything is to be gone within 2 s. */
+const DRAIN = 700;
+
 /** Puts the parts together and starts them. @throws AegisError */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const { backend, config, log, front } = options;
@@ -96,13 +99,17 @@ async function overStdio(parts: Parts, input: Readable, output: Writable): Promi
       finish(1);
     });
   }
-  front.serve(scope).then(
-    () => finish(0),
-    (thrown: unknown) => {
-      options.log.error(reasonOf(thrown));
-      finish(1);
-    },
-  );
+  front
+    .serve(scope)
+    // A script that pipes its requests in closes stdin right behind the last: it still gets its answers.
+    .then(() => scope.drain(DRAIN))
+    .then(
+      () => finish(0),
+      (thrown: unknown) => {
+        options.log.error(reasonOf(thrown));
+        finish(1);
+      },
+    );
   return { url: null, ended, stop: () => scope.end() };
 }
 

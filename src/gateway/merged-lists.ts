@@ -192,15 +192,19 @@ export class MergedLists {
   private async setLevel(request: ClientRequest): Promise<void> {
     const { level } = request.frame.params;
     const able = [...this.scope.links.values()].filter((link) => link.isUp && hasCapability(link, "logging"));
-    for (const link of able) {
-      const { frame } = await link.request("logging/setLevel", { level });
-      if (frame.error !== undefined) break;
-    }
+    await Promise.all(
+      able.map((link) =>
+        this.from(link, async () => {
+          await link.request("logging/setLevel", { level });
+          return [];
+        }),
+      ),
+    );
     if (typeof level === "string") this.scope.settings.level = level;
     request.answer(resultFrame(request.key, "{}"));
   }
 
-  /** One server's part; where it does not answer in its time, its part is missing and the log says so. */
+  /** One server's part; where it does not answer in its time, or refuses, that is missing and the log says so. */
   private async from(link: ServerLink, read: () => Promise<string[]>): Promise<string[]> {
     try {
       return await read();

@@ -74,6 +74,10 @@ function ask(
     scope.services.log.warn({ server: link.key, method: frame.method }, message);
     scope.background(link.notify(errorFrame(frame.key, code, message)));
   };
+  if (scope.services.killSwitch.isKilled(scope.agent)) {
+    refuse(rpcCodes.refused, "Refused by the gateway: the agent is stopped");
+    return;
+  }
   const needs = serverRequests.get(frame.method);
   if (needs === undefined && !scope.services.config.methods.includes(frame.method)) {
     refuse(rpcCodes.methodNotFound, `Method not found: ${frame.method}`);

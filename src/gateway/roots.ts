@@ -1,3 +1,4 @@
+import { realpathSync } from "node:fs";
 import { isAbsolute, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isObject } from "../frame/parse.js";
@@ -8,8 +9,17 @@ export function reaches(root: string, path: string): boolean {
 }
 
 function contains(folder: string, path: string): boolean {
-  const way = relative(resolve(folder), resolve(path));
+  const way = relative(real(folder), real(path));
   return way === "" || (!way.startsWith("..") && !isAbsolute(way));
+}
+
+/** Where a path leads once its links are followed; as it is where it does not exist. */
+function real(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return resolve(path);
+  }
 }
 
 /**

@@ -169,6 +169,12 @@ export class Scope implements LinkOwner {
     return this.requests.size > 0;
   }
 
+  /** Resolves when every request that is open has its answer, or after `patience` milliseconds. */
+  async drain(patience: number): Promise<void> {
+    const until = performance.now() + patience;
+    while (this.busy && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+
   /** The client is gone: held calls let go of their approvals, running ones are told, the servers are closed. */
   async end(): Promise<void> {
     if (this.ended) return;

@@ -109,17 +109,31 @@ export class ServerLink {
       await transport.open();
     } catch (thrown) {
       this.transport = undefined;
+      this.loseAll(reasonOf(thrown));
       throw thrown;
     }
   }
 
   /** The handshake in the client's own words: its `initialize` as it is, and the server's answer as it is. */
-  async initializeVerbatim(frame: RequestFrame): Promise<Reply> {
+  initializeVerbatim(frame: RequestFrame): Promise<Reply> {
     this.hello = frame;
-    await this.open();
-    const reply = await this.exchange(frame.text, frame.key, this.handshake);
-    if (reply.kind === "answer") this.handshakeAnswered(reply.frame);
-    return reply;
+    const shaking = (async () => {
+      await this.open();
+      const reply = await this.exchange(frame.text, frame.key, this.handshake);
+      if (reply.kind === "answer") this.handshakeAnswered(reply.frame);
+      return reply;
+    })();
+    // A client may send more before it has the answer: that waits for this handshake instead of starting another.
+    const starting = shaking
+      .then(() => {
+        if (!this.up) throw unavailable(this.key, "it did not accept the handshake");
+      })
+      .finally(() => {
+        this.starting = undefined;
+      });
+    starting.catch(() => {});
+    this.starting = starting;
+    return shaking;
   }
 
   /** The handshake on behalf of a client that is told about many servers at once. */
@@ -141,7 +155,8 @@ export class ServerLink {
    */
   async ready(): Promise<void> {
     if (this.up) return;
-    if (this.closed || this.hello === undefined) throw unavailable(this.key, "the connection is closed");
+    if (this.closed) throw unavailable(this.key, "the connection is closed");
+    if (this.hello === undefined) throw unavailable(this.key, "the client has not initialized it yet");
     this.starting ??= this.start(this.hello).finally(() => {
       this.starting = undefined;
     });

@@ -45,7 +45,7 @@ function signalGroup(pid: number, signal: NodeJS.Signals | 0): boolean {
 }
 
 /**
- * Ends a process group as the MCP lifecycle asks: end of stdin first, then SIGTERM, then SIGKILL; 1.4 s in all, so that
+ * Ends a process group as the MCP lifecycle asks: end of stdin first, then SIGTERM, then SIGKILL; 1 s in all, so that
  * a gateway with many servers is gone within 2 s.
  */
 export async function endProcess(child: ChildProcess): Promise<void> {
@@ -53,8 +53,8 @@ export async function endProcess(child: ChildProcess): Promise<void> {
   if (pid === undefined) return;
   child.stdin?.end();
   for (const [signal, patience] of [
-    ["SIGTERM", 500],
-    ["SIGKILL", 700],
+    ["SIGTERM", 300],
+    ["SIGKILL", 500],
   ] as const) {
     if (await groupEnded(pid, child, patience)) break;
     signalGroup(pid, signal);

@@ -77,9 +77,11 @@ function resultOf(call: Call, reply: Reply): CallResult {
       return { kind: "unknown", reason: reply.reason };
     case "withdrawn":
       if (call.request.aborted === "killed") return killed(true);
-      return call.request.aborted === null
-        ? { kind: "unknown", reason: reply.reason }
-        : { kind: "cancelled" };
+      if (call.request.aborted === "cancelled") return { kind: "cancelled" };
+      return {
+        kind: "unknown",
+        reason: call.request.aborted === "closed" ? "the client went away" : reply.reason,
+      };
   }
 }
 
