@@ -1,0 +1,91 @@
+import type { Approval, ApprovalStatus, Waiting } from "../client/backend.js";
+import { AegisError } from "../errors.js";
+import { isoTime } from "./time.js";
+
+export interface ApprovalRow {
+  readonly id: number;
+  readonly agent: string;
+  readonly principal: string;
+  readonly server: string;
+  readonly tool: string;
+  readonly action: string;
+  readonly definition: string;
+  readonly arguments: string;
+  readonly redacted: string;
+  readonly status: ApprovalStatus;
+  readonly rule: string | null;
+  readonly reason: string;
+  readonly digest: string;
+  readonly created_at: number;
+  readonly expires_at: number;
+  readonly decided_at: number | null;
+  readonly decided_by: string | null;
+  readonly decided_token: number | null;
+  readonly decided_reason: string | null;
+  readonly waiter_gateway: string | null;
+  readonly waiter_call: string | null;
+  readonly consumed_call: string | null;
+}
+
+/** @param live ids of the gateways that are alive: a waiter behind a dead one is gone */
+export function approvalOf(row: ApprovalRow, live: ReadonlySet<string>): Approval {
+  return {
+    id: row.id,
+    agent: row.agent,
+    principal: row.principal,
+    server: row.server,
+    tool: row.tool,
+    action: row.action,
+    arguments: row.arguments,
+    status: row.status,
+    rule: row.rule,
+    reason: row.reason,
+    digest: row.digest,
+    waiting: isOpen(row) && row.waiter_gateway !== null && live.has(row.waiter_gateway),
+    createdAt: isoTime(row.created_at),
+    expiresAt: isoTime(row.expires_at),
+    decidedAt: row.decided_at === null ? null : isoTime(row.decided_at),
+    decidedBy: row.decided_by,
+    decidedReason: row.decided_reason,
+  };
+}
+
+export function waitingOf(row: ApprovalRow, status = row.status): Waiting {
+  return { id: row.id, status, expiresAt: isoTime(row.expires_at) };
+}
+
+export function isOpen({ status }: ApprovalRow): boolean {
+  return status === "pending" || status === "approved";
+}
+
+/** What has become of an approval, as a sentence without its full stop. */
+export function settledText(row: ApprovalRow): string {
+  const said = row.decided_reason ? ` (${row.decided_reason})` : "";
+  const decided = `${row.decided_by ?? "somebody"} at ${isoTime(row.decided_at ?? row.created_at)}${said}`;
+  switch (row.status) {
+    case "pending":
+      return `Approval ${row.id} waits for a decision`;
+    case "approved":
+      return `Approval ${row.id} was approved by ${decided}`;
+    case "denied":
+      return `Approval ${row.id} was denied by ${decided}`;
+    case "consumed":
+      return `Approval ${row.id} was approved by ${decided} and has been used`;
+    case "expired":
+      return `Approval ${row.id} expired at ${isoTime(row.expires_at)}`;
+    case "void":
+      return `Approval ${row.id} is void${said}`;
+  }
+}
+
+export function settledError(row: ApprovalRow): AegisError {
+  return new AegisError("approval_settled", `${settledText(row)}; nothing was changed.`, {
+    hint: "When the call is repeated, it asks again.",
+  });
+}
+
+export function unknownApproval(id: number): AegisError {
+  return new AegisError("unknown_approval", `There is no approval ${id}.`, {
+    hint: "`aegis approvals` lists those that wait.",
+  });
+}

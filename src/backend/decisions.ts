@@ -1,0 +1,290 @@
+import type { Decision, Intent, Verdict } from "../client/backend.js";
+import { reasonOf } from "../errors.js";
+import { decide as decideByPolicy } from "../policy/decide.js";
+import type { PolicySet } from "../policy/policy.js";
+import type { Count } from "./agents.js";
+import { type ApprovalRow, settledText, waitingOf } from "./approval-rows.js";
+import type { Approvals } from "./approvals.js";
+import type { Batch } from "./batch.js";
+import type { Digester } from "./digest.js";
+import type { Gateways } from "./gateways.js";
+import type { Entry } from "./ledger/record.js";
+import { recordName, redactArguments, redactText } from "./ledger/redact.js";
+import { nameProblem } from "./names.js";
+import type { Connection, Statement } from "./store/driver.js";
+import type { Tokens } from "./tokens.js";
+
+export interface DecisionParts {
+  readonly policies: PolicySet;
+  readonly approvals: Approvals;
+  readonly gateways: Gateways;
+  readonly tokens: Tokens;
+  readonly digester: Digester;
+  /** Milliseconds an approval lives where no rule says otherwise. */
+  readonly holdExpires: number;
+  /** Milliseconds an ALLOW may be used. */
+  readonly lease: number;
+}
+
+interface Said {
+  readonly decision: "ALLOW" | "BLOCK" | "REVIEW";
+  readonly rule: string | null;
+  readonly reason: string;
+  readonly expires?: number;
+}
+
+/** A call with all that can be known of it without the store. */
+export interface Prepared {
+  readonly intent: Intent;
+  /** Null where the arguments cannot be read. */
+  readonly digest: string | null;
+  /** Null where the call has none. */
+  readonly redacted: string | null;
+  /** What the policy says of it; a BLOCK where it cannot be asked. */
+  readonly said: Said;
+}
+
+/** Deny by construction: every way that does not end in an ALLOW of these units ends in a refusal. */
+export class Decisions {
+  private readonly selectKey: Statement;
+
+  constructor(
+    connection: Connection,
+    private readonly parts: DecisionParts,
+  ) {
+    this.selectKey = connection.prepare("SELECT id, body FROM ledger WHERE key = ?");
+  }
+
+  prepare(intent: Intent): Prepared {
+    const redacted = intent.arguments === "" ? null : redactArguments(intent.parsed);
+    let digest: string | null = null;
+    let said: Said;
+    try {
+      digest = this.parts.digester.digest(intent);
+      said = this.ask(intent);
+    } catch (thrown) {
+      const what = digest === null ? "the arguments cannot be read" : "policy_error";
+      said = { decision: "BLOCK", rule: null, reason: `Blocked: ${what} (${reasonOf(thrown)}).` };
+    }
+    return { intent, digest, redacted, said };
+  }
+
+  /** The first decision of a call. Asked again about the same call, it says the same and writes nothing. */
+  decide(batch: Batch, prepared: Prepared): Verdict {
+    if (batch.careful) {
+      const before = this.selectKey.get(prepared.intent.call) as { id: number; body: string } | undefined;
+      if (before !== undefined) return this.again(batch, prepared, before);
+    }
+    const { intent, digest, redacted, said } = prepared;
+    const stopped = this.stopped(batch, intent);
+    if (stopped !== null) return this.conclude(batch, prepared, { ...stopped, release: false });
+    const { decision, rule, reason } = said;
+    if (decision !== "REVIEW" || digest === null) {
+      return this.conclude(batch, prepared, { decision, rule, reason, release: false });
+    }
+    this.parts.gateways.freeDeadWaiters(batch);
+    const expires = said.expires ?? this.parts.holdExpires;
+    const question = { intent, digest, redacted: redacted ?? "", rule, reason, expires };
+    const approval = this.parts.approvals.ask(batch, question);
+    return this.conclude(batch, prepared, { decision, rule, reason, release: false, approval });
+  }
+
+  /** The release of a hold: everything is asked again, and the approval is used up (invariant 3). */
+  release(batch: Batch, prepared: Prepared, id: number): Verdict {
+    const { approvals } = this.parts;
+    const { intent, said } = prepared;
+    const row = approvals.get(id);
+    const stopped = this.stopped(batch, intent);
+    if (stopped !== null) {
+      return this.conclude(batch, prepared, { ...stopped, release: true, ...(row && { approval: row }) });
+    }
+    const refusal = this.refusal(batch, prepared, id, row);
+    const used = refusal === null && row !== undefined ? approvals.consume(batch, row, intent.call) : null;
+    if (used === null) {
+      const reason = refusal ?? `Approval ${id} was used by another call.`;
+      const approval = approvals.get(id);
+      return this.conclude(batch, prepared, {
+        decision: "BLOCK",
+        rule: said.decision === "BLOCK" ? said.rule : null,
+        reason,
+        release: true,
+        ...(approval && { approval }),
+      });
+    }
+    const reason = `${settledText({ ...used, status: "approved" })}.`;
+    return this.conclude(batch, prepared, {
+      decision: "ALLOW",
+      rule: said.rule,
+      reason,
+      release: true,
+      approval: used,
+    });
+  }
+
+  /** A new lease for a call that was allowed before, under the state of this moment. */
+  renew(batch: Batch, prepared: Prepared): Verdict {
+    const { intent, digest, said } = prepared;
+    const stopped = this.stopped(batch, intent);
+    if (stopped !== null) return this.conclude(batch, prepared, { ...stopped, release: true });
+    const before = this.selectKey.get(intent.call) as { body: string } | undefined;
+    const first = before === undefined ? {} : (JSON.parse(before.body) as Record<string, unknown>);
+    const used = this.parts.approvals.consumedBy(intent.call);
+    const same = digest !== null && first.digest === digest && first.principal === intent.principal;
+    const allowed = same && (first.decision === "ALLOW" || used?.digest === digest);
+    const still = said.decision === "ALLOW" || (said.decision === "REVIEW" && used !== undefined);
+    const { rule } = said;
+    if (allowed && still) {
+      return this.conclude(batch, prepared, {
+        decision: "ALLOW",
+        rule,
+        reason: "Lease renewed.",
+        release: true,
+        ...(used && { approval: used }),
+      });
+    }
+    const reason = allowed ? said.reason : "No decision has allowed this call before.";
+    const more = said.decision === "REVIEW" && allowed ? " Repeat the call to ask for approval." : "";
+    return this.conclude(batch, prepared, { decision: "BLOCK", rule, reason: reason + more, release: true });
+  }
+
+  private ask(intent: Intent): Said {
+    for (const [what, name] of [
+      ["server", intent.server] as const,
+      ["tool", intent.tool],
+      ["action", intent.action],
+    ]) {
+      const problem = nameProblem(name);
+      if (problem !== null) {
+        return { decision: "BLOCK", rule: null, reason: `Blocked: the name of the ${what} ${problem}.` };
+      }
+    }
+    const said = decideByPolicy(this.parts.policies, intent);
+    if (said.decision === "ALLOW" || said.decision === "BLOCK" || said.decision === "REVIEW") return said;
+    throw new Error("the policy gave an unknown verdict");
+  }
+
+  /** Why the agent may run nothing at all, or null. */
+  private stopped(
+    batch: Batch,
+    { agent }: Intent,
+  ): { decision: Decision; rule: null; reason: string } | null {
+    const state = batch.agent(agent);
+    if (state === null) {
+      return {
+        decision: "BLOCK",
+        rule: null,
+        reason: `Blocked: the agent ${agent} is not known to this backend.`,
+      };
+    }
+    if (state.status === "ACTIVE") return null;
+    const { by, at, reason } = state.killed ?? { by: "somebody", at: "an unknown time", reason: "" };
+    const why = reason === "" ? "" : `: ${reason}`;
+    return {
+      decision: "KILLED",
+      rule: null,
+      reason: `The agent ${agent} was stopped by ${by} at ${at}${why}.`,
+    };
+  }
+
+  /** Why an approval does not let this call run, or null where it does. Ends it where it can never be used. */
+  private refusal(batch: Batch, prepared: Prepared, id: number, row: ApprovalRow | undefined): string | null {
+    const { approvals, tokens, digester } = this.parts;
+    const { intent, digest, said } = prepared;
+    if (row === undefined) return `There is no approval ${id}.`;
+    const foreign = `Approval ${id} was given for another call.`;
+    if (digest === null || row.agent !== intent.agent || row.principal !== intent.principal) return foreign;
+    if (row.status !== "approved") return `${settledText(row)}; this call was not run.`;
+    if (approvals.expireIfDue(batch, row))
+      return `${settledText({ ...row, status: "expired" })}; this call was not run.`;
+    if (row.digest !== digest) {
+      const redefined = digester.digest({ ...intent, definition: row.definition }) === row.digest;
+      if (redefined) approvals.void(batch, row, "the tool's definition changed after it was shown");
+      return redefined
+        ? `Approval ${id} is void: the tool's definition changed after it was shown.`
+        : foreign;
+    }
+    if (row.waiter_call !== null && row.waiter_call !== intent.call)
+      return `Another call waits on approval ${id}.`;
+    if (!tokens.stands(row.decided_token)) {
+      approvals.void(batch, row, "the token that approved it was revoked");
+      return `Approval ${id} is void: the token that approved it was revoked.`;
+    }
+    if (said.decision !== "BLOCK") return null;
+    approvals.void(batch, row, "the policy blocks the call now");
+    return `${said.reason} Approval ${id} is void.`;
+  }
+
+  /** Writes the decision down. Nothing is said that was not written. */
+  private conclude(
+    batch: Batch,
+    { intent, digest, redacted }: Prepared,
+    made: {
+      readonly decision: Decision;
+      readonly rule: string | null;
+      readonly reason: string;
+      readonly release: boolean;
+      readonly approval?: ApprovalRow;
+    },
+  ): Verdict {
+    const { decision, rule, reason, release, approval } = made;
+    const { revision } = this.parts.policies;
+    const { agent, principal, call, gateway } = intent;
+    const entry: Entry = {
+      kind: "decision",
+      agent,
+      principal,
+      server: recordName(intent.server),
+      tool: recordName(intent.tool),
+      action: recordName(intent.action),
+      call,
+      decision,
+      rule: rule === null ? null : redactText(rule),
+      reason: redactText(reason),
+      revision,
+      gateway,
+      ...(approval === undefined ? undefined : { approval: approval.id }),
+      ...(digest === null ? undefined : { digest }),
+      ...(redacted === null || release ? undefined : { arguments: redacted }),
+      ...(release ? { release } : undefined),
+    };
+    const record = batch.records.append(entry);
+    if (!release || (approval !== undefined && decision !== "REVIEW")) batch.count(agent, counted(decision));
+    if (decision === "ALLOW" || decision === "REVIEW") batch.started.set(call, record);
+    else batch.ended.push(call);
+    const verdict = { call, decision, rule, reason, revision, record };
+    const waiting = approval === undefined ? {} : { approval: waitingOf(approval) };
+    if (decision !== "ALLOW") return { ...verdict, ...waiting };
+    const readAt = batch.agent(agent)?.readAt ?? Number.NEGATIVE_INFINITY;
+    return { ...verdict, ...waiting, leaseUntil: readAt + this.parts.lease };
+  }
+
+  /** A decision that is asked for twice. The lease of an ALLOW is not given again: `release` renews it. */
+  private again(batch: Batch, { intent, digest }: Prepared, before: { id: number; body: string }): Verdict {
+    const { call, agent, principal } = intent;
+    const first = JSON.parse(before.body) as Record<string, unknown>;
+    const same = digest !== null && first.digest === digest && first.principal === principal;
+    if (!same) {
+      const reason = `Blocked: the id ${call} is that of another call.`;
+      const record = batch.records.append({ kind: "refused", agent, principal, reason });
+      return { call, decision: "BLOCK", rule: null, reason, revision: this.parts.policies.revision, record };
+    }
+    const id = first.approval;
+    const approval = typeof id === "number" ? this.parts.approvals.get(id) : undefined;
+    const decision = first.decision as Decision;
+    return {
+      call,
+      decision,
+      rule: (first.rule ?? null) as string | null,
+      reason: String(first.reason),
+      revision: String(first.revision),
+      record: before.id,
+      ...(approval === undefined ? {} : { approval: waitingOf(approval) }),
+      ...(decision === "ALLOW" ? { leaseUntil: 0 } : {}),
+    };
+  }
+}
+
+function counted(decision: Decision): Count {
+  if (decision === "ALLOW") return "allowed";
+  return decision === "REVIEW" ? "held" : "blocked";
+}

@@ -1,0 +1,63 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { KillReceipt, Principal } from "../client/backend.js";
+import type { Agents } from "./agents.js";
+import type { Approvals } from "./approvals.js";
+import type { Batch } from "./batch.js";
+import type { GatewayRow, Gateways } from "./gateways.js";
+import type { GroupCommit } from "./store/commit.js";
+import { patiently } from "./store/patience.js";
+
+/** Milliseconds over the longest lease: two looks at the store, and a commit of a gateway that confirms late. */
+const MARGIN = 150;
+const LOOK = 5;
+
+export interface KillParts {
+  readonly commit: GroupCommit<Batch>;
+  readonly agents: Agents;
+  readonly approvals: Approvals;
+  readonly gateways: Gateways;
+}
+
+/**
+ * Stops an agent, and waits until nothing of it can be forwarded any more (invariant 4): every gateway that lives has
+ * told its calls, or the leases it may hold have run out.
+ *
+ * @throws AegisError `unknown_agent`
+ */
+export async function kill(
+  { commit, agents, approvals, gateways }: KillParts,
+  agent: string,
+  by: Principal,
+  reason: string,
+): Promise<KillReceipt> {
+  const killed = await commit.write((batch) => {
+    const done = agents.kill(batch, agent, by, reason);
+    const voided = done.already ? 0 : approvals.voidAll(batch, agent, `${agent} was killed by ${by.name}`);
+    return { ...done, voided, alive: gateways.alive(batch.now) };
+  });
+  const { event, alive } = killed;
+  const deadline = performance.now() + MARGIN + Math.max(0, ...alive.map(({ lease }) => lease));
+  let silent = alive;
+  for (;;) {
+    const now = await patiently(() => gateways.all());
+    silent = alive.filter((gateway) => !hasConfirmed(gateway, now, event));
+    if (silent.length === 0 || performance.now() >= deadline) break;
+    await sleep(LOOK);
+  }
+  return {
+    agent,
+    already: killed.already,
+    gateways: alive.map((gateway) => ({
+      id: gateway.id,
+      pid: gateway.pid,
+      confirmed: !silent.includes(gateway),
+    })),
+    voided: killed.voided,
+  };
+}
+
+/** A gateway that said good-bye in the meantime forwards nothing either. */
+function hasConfirmed({ id }: GatewayRow, now: readonly GatewayRow[], event: number): boolean {
+  const row = now.find((gateway) => gateway.id === id);
+  return row === undefined || row.seen >= event;
+}

@@ -1,0 +1,214 @@
+import type { Logger } from "../../log.js";
+import type { Connection, Statement } from "./driver.js";
+import { isBusy, isStoreFault, unavailable } from "./faults.js";
+import { locked, patience, pause } from "./patience.js";
+
+/** What the units of one transaction share; `flush` writes what they have queued up in it. */
+export interface Flushable {
+  flush(): void;
+}
+
+/** Milliseconds a write may wait for another to ride with. */
+const RIDE = 20;
+/** Milliseconds until writes that nobody waits for are tried again after the store failed. */
+const RETRY = 1_000;
+/** Units of one transaction: more would hold the lock, and the event loop, for too long. */
+const LARGEST = 512;
+/** Writes that nobody waits for, kept while the store fails. */
+const KEPT = 10_000;
+
+class Entry<B> {
+  private result: unknown;
+
+  constructor(
+    private readonly unit: (batch: B) => unknown,
+    private readonly resolve: (result: never) => void,
+    readonly reject: (thrown: unknown) => void,
+    /** `performance.now()` when it was queued; null where nobody waits for it. */
+    readonly since: number | null,
+  ) {}
+
+  run(batch: B): void {
+    this.result = this.unit(batch);
+  }
+
+  settle(): void {
+    this.resolve(this.result as never);
+  }
+}
+
+/**
+ * Group commit: what is written in one turn of the event loop becomes durable with one fsync (measured: 46 k records/s
+ * at 16 callers; waiting for a timer instead loses everywhere).
+ *
+ * A unit is a function of the open transaction. It may run more than once — after a rollback, or when the lock was not
+ * to be had — and so must change nothing but the batch it is given.
+ */
+export class GroupCommit<B extends Flushable> {
+  private eager: Entry<B>[] = [];
+  private lazy: Entry<B>[] = [];
+  private timer: NodeJS.Timeout | null = null;
+  private scheduled = false;
+  private closed = false;
+  private readonly begin: Statement;
+  private readonly commit: Statement;
+
+  /**
+   * @param open makes the batch of a transaction that has just begun; `careful` where rows written together broke a
+   *   constraint, and each unit is now flushed by itself
+   * @param committed told after each commit
+   */
+  constructor(
+    private readonly connection: Connection,
+    private readonly open: (careful: boolean) => B,
+    private readonly committed: (batch: B) => void,
+    private readonly log: Logger,
+  ) {
+    this.begin = connection.prepare("BEGIN IMMEDIATE");
+    this.commit = connection.prepare("COMMIT");
+  }
+
+  /**
+   * Resolves with what `unit` returned once it is durable.
+   *
+   * @throws AegisError `backend_unavailable` where the lock was not to be had for 2 s, or the store failed; whatever
+   *   `unit` throws
+   */
+  write<T>(unit: (batch: B) => T): Promise<T> {
+    if (this.closed) return Promise.reject(closedError());
+    return new Promise<T>((resolve, reject) => {
+      this.eager.push(new Entry(unit, resolve, reject, performance.now()));
+      this.schedule();
+    });
+  }
+
+  /** Durable with the next commit, or alone after 20 ms. While the store fails it is kept and tried again. */
+  later(unit: (batch: B) => void): void {
+    if (this.closed) {
+      this.lost(closedError());
+      return;
+    }
+    this.lazy.push(new Entry(unit, () => {}, this.lost, null));
+    this.timer ??= setTimeout(this.ride, RIDE);
+  }
+
+  /** Writes what is queued; everything later is refused. */
+  async close(): Promise<void> {
+    while (this.lazy.length + this.eager.length > 0) {
+      const queued = this.lazy.length + this.eager.length;
+      try {
+        await this.write(() => {});
+      } catch {
+        // Each entry hears of it by itself.
+      }
+      if (this.lazy.length + this.eager.length >= queued) break;
+    }
+    this.closed = true;
+    if (this.timer !== null) clearTimeout(this.timer);
+    for (const entry of this.lazy.splice(0)) entry.reject(closedError());
+  }
+
+  private readonly ride = (): void => {
+    this.timer = null;
+    this.schedule();
+  };
+
+  private readonly lost = (thrown: unknown): void => {
+    this.log.error({ err: thrown }, "a record that nobody waits for was lost");
+  };
+
+  private schedule(wait = 0): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    if (wait === 0) setImmediate(this.turn);
+    else setTimeout(this.turn, wait);
+  }
+
+  private readonly turn = (): void => {
+    this.scheduled = false;
+    const lazy = this.lazy.splice(0, LARGEST);
+    const eager = this.eager.splice(0, LARGEST - Math.min(lazy.length, LARGEST / 2));
+    this.transact([...lazy, ...eager]);
+    if (this.eager.length > 0) this.schedule();
+    else if (this.lazy.length > 0) this.timer ??= setTimeout(this.ride, RIDE);
+  };
+
+  private transact(queued: Entry<B>[]): void {
+    let entries = queued;
+    let careful = false;
+    while (entries.length > 0) {
+      let running: Entry<B> | null = null;
+      try {
+        this.begin.run();
+        const batch = this.open(careful);
+        for (const entry of entries) {
+          running = entry;
+          entry.run(batch);
+          if (careful) batch.flush();
+        }
+        running = null;
+        batch.flush();
+        this.commit.run();
+        for (const entry of entries) entry.settle();
+        this.committed(batch);
+        return;
+      } catch (thrown) {
+        this.rollback();
+        if (isBusy(thrown)) {
+          this.postpone(entries, thrown);
+          return;
+        }
+        if (isStoreFault(thrown) || (running === null && careful)) {
+          this.fail(entries, thrown);
+          return;
+        }
+        // Rows of several units, written together, broke a constraint: once more, one by one.
+        if (running === null) careful = true;
+        else {
+          const broken = running;
+          broken.reject(thrown);
+          entries = entries.filter((entry) => entry !== broken);
+        }
+      }
+    }
+  }
+
+  /** After every fault, also one that SQLite has rolled back already: a transaction left open would refuse all others. */
+  private rollback(): void {
+    try {
+      this.connection.exec("ROLLBACK");
+    } catch {
+      // There was none.
+    }
+  }
+
+  private postpone(entries: readonly Entry<B>[], cause: unknown): void {
+    const oldest = performance.now() - patience;
+    const lazy: Entry<B>[] = [];
+    const eager: Entry<B>[] = [];
+    for (const entry of entries) {
+      if (entry.since === null) lazy.push(entry);
+      else if (entry.since > oldest) eager.push(entry);
+      else entry.reject(locked(cause));
+    }
+    this.keep(lazy);
+    this.eager = [...eager, ...this.eager];
+    this.schedule(pause());
+  }
+
+  private fail(entries: readonly Entry<B>[], cause: unknown): void {
+    const error = unavailable("The store could not write", cause);
+    for (const entry of entries) if (entry.since !== null) entry.reject(error);
+    this.keep(entries.filter((entry) => entry.since === null));
+    this.timer ??= setTimeout(this.ride, RETRY).unref();
+  }
+
+  private keep(lazy: readonly Entry<B>[]): void {
+    this.lazy = [...lazy, ...this.lazy];
+    for (const entry of this.lazy.splice(KEPT)) entry.reject(new Error(`more than ${KEPT} records wait`));
+  }
+}
+
+function closedError(): Error {
+  return unavailable("The store is not open", new Error("it was closed"));
+}

@@ -1,0 +1,44 @@
+import type { Logger } from "../log.js";
+import type { Approvals } from "./approvals.js";
+import type { Batch } from "./batch.js";
+import type { Events } from "./events.js";
+import type { GroupCommit } from "./store/commit.js";
+
+/** Milliseconds between two looks for approvals that have expired. */
+const EXPIRY = 250;
+/** Milliseconds between two removals of old events. */
+const PRUNE = 600_000;
+
+/** What time alone brings about. Any process that has the store open does it; a use never relies on it. */
+export class Sweep {
+  private expiry = 0;
+  private prune = performance.now() + PRUNE;
+  private running = false;
+
+  constructor(
+    private readonly commit: GroupCommit<Batch>,
+    private readonly approvals: Approvals,
+    private readonly events: Events,
+    private readonly log: Logger,
+  ) {}
+
+  /** Called often; does little. */
+  look(): void {
+    const now = performance.now();
+    if (this.running || now < this.expiry) return;
+    this.expiry = now + EXPIRY;
+    const prune = now >= this.prune;
+    if (prune) this.prune = now + PRUNE;
+    if (!prune && !this.approvals.anyDue(Date.now())) return;
+    this.running = true;
+    this.commit
+      .write((batch) => {
+        this.approvals.expireDue(batch);
+        if (prune) this.events.forgetOld(batch.now);
+      })
+      .catch((thrown: unknown) => this.log.warn({ err: thrown }, "expired approvals could not be ended"))
+      .finally(() => {
+        this.running = false;
+      });
+  }
+}

@@ -1,0 +1,89 @@
+/** The thread in which the embedded backend of a gateway runs: see `threaded.ts`. */
+import { parentPort, workerData } from "node:worker_threads";
+import type { Backend, Intent } from "../../client/backend.js";
+import { createLogger } from "../../log.js";
+import { openEmbedded } from "../embedded.js";
+import {
+  clockOffset,
+  type Order,
+  type PlainMethod,
+  type Report,
+  type SentIntent,
+  sendError,
+  type ThreadOptions,
+} from "./messages.js";
+
+const port = parentPort;
+if (port === null) throw new Error("this module runs as a thread");
+
+/** Reports of one turn travel in one message: a commit ends many calls at once. */
+let reports: Report[] = [];
+function report(one: Report): void {
+  reports.push(one);
+  if (reports.length > 1) return;
+  queueMicrotask(() => {
+    const sent = reports;
+    reports = [];
+    port?.postMessage(sent);
+  });
+}
+
+const heard = new Map<number, () => void>();
+let events = 0;
+
+try {
+  const backend = await openEmbedded({ ...(workerData as ThreadOptions), log: createLogger() });
+  backend.subscribe((event) => {
+    const number = ++events;
+    return new Promise<void>((resolve) => {
+      heard.set(number, resolve);
+      report({ kind: "event", number, event });
+    });
+  });
+  port.on("message", (orders: readonly Order[]) => {
+    for (const order of orders) take(backend, order);
+  });
+  report({ kind: "ready", description: backend.description, clock: clockOffset() });
+} catch (thrown) {
+  report({ kind: "failed", error: sendError(thrown) });
+}
+
+function take(backend: Backend, order: Order): void {
+  switch (order.kind) {
+    case "outcome":
+      backend.outcome(order.outcome);
+      return;
+    case "heard":
+      heard.get(order.event)?.();
+      heard.delete(order.event);
+      return;
+    case "decide":
+      answer(order.id, () => backend.decide(whole(order.intent)));
+      return;
+    case "release":
+      answer(order.id, () => backend.release(whole(order.intent), order.approval));
+      return;
+    case "call":
+      answer(order.id, () => call(backend, order.method, order.args));
+  }
+}
+
+function answer(id: number, work: () => Promise<unknown>): void {
+  // Through a promise from the start: what throws at once is an answer too.
+  Promise.resolve()
+    .then(work)
+    .then(
+      (result) => report({ kind: "done", id, result }),
+      (thrown: unknown) => report({ kind: "refused", id, error: sendError(thrown) }),
+    );
+}
+
+function whole(intent: SentIntent): Intent {
+  return { ...intent, parsed: intent.arguments === "" ? {} : JSON.parse(intent.arguments) };
+}
+
+/** The orders come from our own proxy, which is typed; here only their form is left. */
+function call(backend: Backend, method: PlainMethod, args: readonly unknown[]): Promise<unknown> {
+  const asked = backend[method] as (...values: unknown[]) => Promise<unknown>;
+  return asked.apply(backend, [...args]);
+}

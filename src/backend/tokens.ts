@@ -1,0 +1,159 @@
+import { hash, randomBytes } from "node:crypto";
+import type { NewToken, Principal, Role, Token } from "../client/backend.js";
+import { AegisError } from "../errors.js";
+import type { Batch } from "./batch.js";
+import { checkName } from "./names.js";
+import type { Connection, Statement } from "./store/driver.js";
+import { isoTime } from "./time.js";
+
+const PREFIX = "aegis_";
+/** `aegis_` and 32 random bytes in base64url. */
+const FORM = /^aegis_[A-Za-z0-9_-]{43}$/;
+/** Principals remembered; asked for at every HTTP request. */
+const REMEMBERED = 1_024;
+const roles: readonly string[] = ["agent", "approver", "admin", "auditor"] satisfies Role[];
+
+interface TokenRow {
+  readonly id: number;
+  readonly name: string;
+  readonly role: Role;
+  readonly agent: string | null;
+  readonly groups: string;
+  readonly created_at: number;
+  readonly expires_at: number | null;
+  readonly revoked_at: number | null;
+}
+
+/** Bearer tokens. Only their SHA-256 is stored: 32 random bytes need no salt and no slow hash. */
+export class Tokens {
+  private readonly select: Statement;
+  private readonly selectHash: Statement;
+  private readonly selectAll: Statement;
+  private readonly insert: Statement;
+  private readonly setRevoked: Statement;
+  private readonly known = new Map<string, { readonly principal: Principal; readonly expires: number }>();
+
+  constructor(connection: Connection) {
+    this.select = connection.prepare("SELECT * FROM tokens WHERE id = ?");
+    this.selectHash = connection.prepare("SELECT * FROM tokens WHERE hash = ?");
+    this.selectAll = connection.prepare("SELECT * FROM tokens ORDER BY id");
+    this.insert = connection.prepare(
+      'INSERT INTO tokens (hash, name, role, agent, "groups", created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)',
+    );
+    this.setRevoked = connection.prepare(
+      "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL",
+    );
+  }
+
+  list(): Token[] {
+    return (this.selectAll.all() as TokenRow[]).map((row) => ({
+      id: row.id,
+      name: row.name,
+      role: row.role,
+      agent: row.agent,
+      groups: JSON.parse(row.groups) as string[],
+      createdAt: isoTime(row.created_at),
+      expiresAt: row.expires_at === null ? null : isoTime(row.expires_at),
+      revokedAt: row.revoked_at === null ? null : isoTime(row.revoked_at),
+    }));
+  }
+
+  /** The principal, where it was found before and nothing has changed since. */
+  remembered(token: string): Principal | undefined {
+    const found = this.known.get(hash("sha256", token));
+    return found !== undefined && Date.now() < found.expires ? found.principal : undefined;
+  }
+
+  /** Null where the token is unknown, expired or revoked. */
+  find(token: string): Principal | null {
+    if (!FORM.test(token)) return null;
+    const digest = hash("sha256", token);
+    const row = this.selectHash.get(digest) as TokenRow | undefined;
+    if (row === undefined || !isValid(row, Date.now())) return null;
+    const { id, name, role, agent } = row;
+    const principal = { name, role, agent, groups: JSON.parse(row.groups) as string[], token: id };
+    if (this.known.size >= REMEMBERED) this.known.clear();
+    this.known.set(digest, { principal, expires: row.expires_at ?? Number.POSITIVE_INFINITY });
+    return principal;
+  }
+
+  /** Some token was made or revoked, in whichever process. */
+  forget(): void {
+    this.known.clear();
+  }
+
+  /** Whether the token may act in this role at this moment; null stands for a person of the operating system. */
+  holds(token: number | null, role: Role, now: number): boolean {
+    if (token === null) return true;
+    const row = this.select.get(token) as TokenRow | undefined;
+    return row !== undefined && row.role === role && isValid(row, now);
+  }
+
+  /** Whether a decision by this token still counts: its expiry takes nothing back, its revocation does. */
+  stands(token: number | null): boolean {
+    if (token === null) return true;
+    const row = this.select.get(token) as TokenRow | undefined;
+    return row !== undefined && row.revoked_at === null && (row.role === "approver" || row.role === "admin");
+  }
+
+  create(batch: Batch, wanted: NewToken, by: Principal, token: string): number {
+    const { name, role, agent = null, groups = [], expires } = wanted;
+    const until = expires === undefined ? null : batch.now + expires;
+    const values = [hash("sha256", token), name, role, agent, JSON.stringify(groups), batch.now, until];
+    const id = Number(this.insert.run(...values).lastInsertRowid);
+    const whose = agent === null ? "" : ` for the agent ${agent}`;
+    this.changed(batch, id, by, agent, `Token ${id} (${role}, ${name})${whose} was made.`);
+    return id;
+  }
+
+  revoke(batch: Batch, id: number, by: Principal): AegisError | null {
+    const row = Number.isSafeInteger(id) ? (this.select.get(id) as TokenRow | undefined) : undefined;
+    if (row === undefined) {
+      return new AegisError("unknown_token", `There is no token ${id}; nothing was changed.`, {
+        hint: "`aegis token list` lists them.",
+      });
+    }
+    if (this.setRevoked.run(batch.now, id).changes === 0) return null;
+    this.changed(batch, id, by, row.agent, `Token ${id} (${row.role}, ${row.name}) was revoked.`);
+    return null;
+  }
+
+  private changed(batch: Batch, id: number, by: Principal, agent: string | null, reason: string): void {
+    batch.emit({ kind: "token", id });
+    const whose = agent === null ? {} : { agent };
+    batch.records.append({ kind: "token", ...whose, principal: by.name, reason });
+  }
+}
+
+/** A new token: shown once, stored nowhere. */
+export function newToken(): string {
+  return PREFIX + randomBytes(32).toString("base64url");
+}
+
+/** @throws AegisError `usage` */
+export function checkNewToken({ name, role, agent, groups = [], expires }: NewToken): void {
+  checkName("token", name);
+  for (const group of groups) checkName("group", group);
+  if (agent !== undefined) checkName("agent", agent);
+  const problem = problemOf(name, role, agent, expires);
+  if (problem !== null) throw new AegisError("usage", problem);
+}
+
+function problemOf(
+  name: string,
+  role: string,
+  agent: string | undefined,
+  expires: number | undefined,
+): string | null {
+  if (name.startsWith("os:"))
+    return `A token can not be named ${name}: os: stands for users of this machine.`;
+  if (!roles.includes(role)) return `There is no role "${role}": it is one of ${roles.join(", ")}.`;
+  if (role === "agent" && agent === undefined) return "A token of role agent names the agent it is bound to.";
+  if (role !== "agent" && agent !== undefined) return `A token of role ${role} is not bound to an agent.`;
+  if (expires === undefined || (Number.isFinite(expires) && expires > 0 && expires < 1e13)) return null;
+  return "A token expires after more than 0 ms.";
+}
+
+function isValid({ revoked_at, expires_at }: TokenRow, now: number): boolean {
+  return revoked_at === null && (expires_at === null || now < expires_at);
+}
