@@ -1,0 +1,144 @@
+import { existsSync, statSync } from "node:fs";
+import type { Backend } from "../client/backend.js";
+import type { Config } from "../config.js";
+import { loadConfig } from "../config-file.js";
+import { AegisError, reasonOf } from "../errors.js";
+import { visible } from "../visible.js";
+import { requireEmbedded } from "./backend-choice.js";
+import { checkBoundary } from "./boundary.js";
+import { type CommonOptions, type Context, withBackend } from "./context.js";
+import { defaultPolicies } from "./home.js";
+import { styleOf } from "./output.js";
+
+interface Options extends CommonOptions {
+  readonly config?: string;
+  readonly policies?: string;
+}
+
+/** One thing that was looked at. Only `broken` makes the command fail. */
+interface Check {
+  readonly name: string;
+  readonly state: "ok" | "note" | "warning" | "broken";
+  readonly message: string;
+}
+
+const boundary =
+  "The boundary of the embedded backend is the operating-system user. A client and the tools it calls are kept from " +
+  "deciding, from policies and from the ledger; a program that runs as this user outside of a gateway is not: it can " +
+  "read and change AEGIS_HOME. The strong form is a backend under another user or on another machine.";
+
+/** `aegis doctor`: 1 where something is broken. */
+export async function run(context: Context, options: Options): Promise<number> {
+  const { out } = context;
+  const checks: Check[] = [];
+  const add = (name: string, state: Check["state"], message: string): void => {
+    checks.push({ name, state, message });
+  };
+  /** A look that fails is a finding like any other: the rest is still looked at. */
+  const look = async (name: string, see: () => Promise<void>): Promise<void> => {
+    try {
+      await see();
+    } catch (thrown) {
+      const hint = thrown instanceof AegisError && thrown.hint !== undefined ? `\n${thrown.hint}` : "";
+      add(name, "broken", `${reasonOf(thrown)}${hint}`);
+    }
+  };
+
+  add(
+    "node",
+    nodeIsNew(process.versions.node) ? "ok" : "broken",
+    `Node ${process.versions.node} (20.19 or newer is needed)`,
+  );
+  await look("sqlite", async () => {
+    const { loadDriver } = await import("../backend/store/driver.js");
+    const driver = await loadDriver();
+    const connection = driver.open(":memory:");
+    const row = connection.prepare("SELECT sqlite_version() AS version").get() as { version: string };
+    connection.close();
+    add("sqlite", "ok", `SQLite ${row.version} of ${driver.name}`);
+  });
+  const exists = existsSync(context.home);
+  add(
+    "home",
+    exists ? "ok" : "note",
+    `AEGIS_HOME ${context.home}${exists ? modeOf(context.home) : " is made by the first start"}`,
+  );
+  let config: Config | null = null;
+  const { config: file } = options;
+  if (file !== undefined) {
+    await look("config", async () => {
+      config = await loadConfig(file, context.env, {
+        warn: (sentence) => add("config", "warning", sentence),
+      });
+      add("config", "ok", `${file}: ${[...config.servers.keys()].join(", ")}`);
+    });
+  }
+  const policies = options.policies ?? policiesOf(config) ?? defaultPolicies(context.home);
+  await look("policies", async () => {
+    const { loadPolicies } = await import("../policy/load.js");
+    // Without a configuration it is not known whether one server is governed or many: names alone are read too.
+    const { files, revision } = await loadPolicies(policies, { bareNames: config === null });
+    if (files.length === 0)
+      add("policies", "note", `${policies} holds no policy: a person decides every call`);
+    else add("policies", "ok", `${policies}: ${files.length} loaded, revision ${revision.slice(0, 12)}`);
+  });
+  if (config !== null) {
+    const found: Config = config;
+    await look("reach", async () => {
+      const findings = checkBoundary(found, { home: context.home, policies, allowHome: false });
+      for (const { message } of findings) add("reach", "warning", message);
+      if (findings.length === 0)
+        add("reach", "ok", "no server is given a path to AEGIS_HOME, configuration or policies");
+    });
+  }
+  await look("backend", async () => {
+    await requireEmbedded(options.backend, context.env, context.home);
+    if (exists) await withBackend(context, options, (backend) => lookAtBackend(backend, add));
+    else add("backend", "note", "embedded; its store is made by the first start");
+  });
+  add("boundary", "note", boundary);
+
+  const broken = checks.some((check) => check.state === "broken");
+  if (out.json) {
+    out.document({ ok: !broken, checks });
+  } else {
+    for (const { name, state, message } of checks) {
+      const [first = "", ...rest] = message.split("\n").map(visible);
+      out.line(`${out.style(styleOf(state), state.padEnd(8))} ${name.padEnd(9)} ${first}`);
+      for (const line of rest) out.line(`${" ".repeat(19)}${line}`);
+    }
+  }
+  return broken ? 1 : 0;
+}
+
+async function lookAtBackend(
+  backend: Backend,
+  add: (name: string, state: Check["state"], message: string) => void,
+): Promise<void> {
+  add("backend", "ok", backend.description);
+  const gateways = await backend.gateways();
+  const names = gateways.map(({ label, pid }) => `${label} (pid ${pid})`);
+  add("gateways", "note", names.length === 0 ? "none lives" : `live: ${names.join(", ")}`);
+  const agents = await backend.agents();
+  const killed = agents.filter((agent) => agent.status === "KILLED").map((agent) => agent.name);
+  if (killed.length > 0) add("agents", "warning", `killed: ${killed.join(", ")}`);
+  else add("agents", "ok", `${agents.length} known, none killed`);
+  const pending = await backend.approvals({ status: "pending" });
+  add("approvals", "note", `${pending.length} wait for a decision`);
+  const { ok, records, broken } = await backend.verify();
+  if (ok) add("ledger", "ok", `${records} records, every link holds`);
+  else add("ledger", "broken", `record ${broken?.id ?? "?"}: ${broken?.reason ?? "it does not verify"}`);
+}
+
+function policiesOf(config: Config | null): string | null {
+  return config?.policies ?? null;
+}
+
+function nodeIsNew(version: string): boolean {
+  const [major = 0, minor = 0] = version.split(".").map(Number);
+  return major > 20 || (major === 20 && minor >= 19);
+}
+
+function modeOf(path: string): string {
+  return process.platform === "win32" ? "" : `, mode ${(statSync(path).mode & 0o777).toString(8)}`;
+}

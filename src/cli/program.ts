@@ -1,0 +1,183 @@
+import { createRequire } from "node:module";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { parseDuration } from "../duration.js";
+import { type Command as CliCommand, type CommonOptions, type Context, createContext } from "./context.js";
+
+/**
+ * The command line: every command with its flags, and nothing of what they do. A command's file is imported when it is
+ * run.
+ *
+ * @param exit is given the exit code of the command that ran
+ */
+export function buildProgram(embedded: Context["embedded"], exit: (code: number) => void): Command {
+  const program = new Command("aegis")
+    .description(
+      "Governs MCP servers: every tool call is checked, recorded, and held where a person must decide.",
+    )
+    .version(version(), "-V, --version", "print the version")
+    .helpOption("-h, --help", "print this help")
+    .helpCommand(false)
+    .enablePositionalOptions()
+    .showSuggestionAfterError()
+    .exitOverride();
+
+  /** Connects a command to its file. */
+  const runs = <Options extends CommonOptions>(
+    command: Command,
+    load: () => Promise<CliCommand<Options>>,
+  ): void => {
+    command.option("--backend <url>", "the backend to speak to (default: embedded)").action(async () => {
+      const options = command.opts<Options>();
+      const context = createContext(options, embedded);
+      exit(await (await load()).run(context, options, command.args));
+    });
+  };
+  const printing = (command: Command): Command => command.option("--json", "print JSON");
+
+  runs(
+    program
+      .command("wrap")
+      .description("govern one stdio server, and speak stdio")
+      .usage("[options] -- COMMAND [ARG...]")
+      .argument("<command>")
+      .argument("[args...]")
+      .passThroughOptions()
+      .option("--agent <name>", "the agent this is for")
+      .option("--server <key>", "what policies call the server (default: from the command)")
+      .option("--policies <dir>", "the policies (default: AEGIS_HOME/policies)")
+      .option("--allow-home", "start although the server can reach AEGIS_HOME; recorded"),
+    () => import("./wrap.js"),
+  );
+  runs(
+    program
+      .command("gateway")
+      .description("govern many servers, over stdio or HTTP")
+      .requiredOption("--config <file>", "aegis.yaml, or a client's own JSON file")
+      .option("--http <host:port>", "serve Streamable HTTP at /mcp and /mcp/KEY instead of stdio")
+      .option("--agent <name>", "the agent this is for")
+      .option("--policies <dir>", "the policies (default: the configuration's, else AEGIS_HOME/policies)")
+      .option("--allow-home", "start although a server can reach AEGIS_HOME; recorded"),
+    () => import("./gateway.js"),
+  );
+
+  runs(
+    printing(program.command("kill"))
+      .description("stop an agent at once")
+      .argument("<agent>")
+      .option("--reason <text>", "why, for the ledger", ""),
+    () => import("./kill.js"),
+  );
+  runs(
+    printing(program.command("revive"))
+      .description("let a killed agent go on")
+      .argument("<agent>")
+      .option("--reason <text>", "why, for the ledger", ""),
+    () => import("./revive.js"),
+  );
+  runs(
+    printing(program.command("status")).description("show agents and live gateways").argument("[agent]"),
+    () => import("./status.js"),
+  );
+  runs(
+    printing(program.command("log"))
+      .alias("logs")
+      .description("show the ledger")
+      .argument("[agent]")
+      .option("--limit <n>", "how many records", wholeNumber, 20)
+      .option("--follow", "go on with new records until interrupted"),
+    () => import("./log.js"),
+  );
+  runs(
+    printing(program.command("approvals"))
+      .description("show what waits for a decision")
+      .option("--watch", "go on with new ones until interrupted")
+      .option("--all", "also those that are decided or over"),
+    () => import("./approvals.js"),
+  );
+  for (const [name, description] of [
+    ["approve", "let a held call run, once"],
+    ["deny", "refuse a held call"],
+  ] as const) {
+    runs(
+      printing(program.command(name))
+        .description(description)
+        .argument("<id>")
+        .option("--reason <text>", "why, for the ledger", ""),
+      async () => (await import("./decide.js"))[name],
+    );
+  }
+
+  const audit = program.command("audit").helpCommand(false).description("check the ledger");
+  runs(
+    printing(audit.command("verify")).description("check every link of the ledger's chain"),
+    () => import("./audit-verify.js"),
+  );
+
+  const policy = program.command("policy").helpCommand(false).description("check and explain policies");
+  runs(
+    printing(policy.command("check"))
+      .description("check policy files, or folders of them")
+      .argument("<path...>"),
+    () => import("./policy-check.js"),
+  );
+  runs(
+    printing(policy.command("explain"))
+      .description("say what would be decided, and by which rule")
+      .requiredOption("--agent <name>", "the agent that would call")
+      .requiredOption("--action <server__tool>", "what it would call")
+      .option("--args <json>", "the arguments it would give")
+      .option("--policies <dir>", "the policies (default: AEGIS_HOME/policies)"),
+    () => import("./policy-explain.js"),
+  );
+
+  const token = program.command("token").helpCommand(false).description("make, list and revoke tokens");
+  runs(
+    printing(token.command("create"))
+      .description("make a token; it is shown once")
+      .addOption(
+        new Option("--role <role>", "what it may do")
+          .choices(["agent", "approver", "admin", "auditor"])
+          .makeOptionMandatory(),
+      )
+      .requiredOption("--name <principal>", "whom it stands for")
+      .option("--agent <name>", "the agent it is bound to (role agent)")
+      .option("--group <group...>", "groups of the principal")
+      .option("--expires <duration>", "when it ends: 45s 10m 1h 7d (default: never)", duration),
+    async () => (await import("./token.js")).create,
+  );
+  runs(
+    printing(token.command("list")).description("show all tokens, without their secrets"),
+    async () => (await import("./token.js")).list,
+  );
+  runs(
+    printing(token.command("revoke")).description("end a token at once").argument("<id>"),
+    async () => (await import("./token.js")).revoke,
+  );
+
+  runs(
+    printing(program.command("doctor"))
+      .description("look for what is wrong, and say what is protected")
+      .option("--config <file>", "also check this configuration")
+      .option("--policies <dir>", "the policies (default: the configuration's, else AEGIS_HOME/policies)"),
+    () => import("./doctor.js"),
+  );
+  return program;
+}
+
+function version(): string {
+  const { version: text } = createRequire(import.meta.url)("../../package.json") as { version: string };
+  return text;
+}
+
+function wholeNumber(text: string): number {
+  const value = /^\d{1,6}$/.test(text) ? Number(text) : 0;
+  if (value < 1) throw new InvalidArgumentError("It must be a whole number from 1 to 999999.");
+  return value;
+}
+
+function duration(text: string): number {
+  const value = parseDuration(text);
+  if (value === null || value === 0)
+    throw new InvalidArgumentError("It must be a duration such as 45s 10m 1h 7d.");
+  return value;
+}

@@ -1,0 +1,100 @@
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Finished, makePlace, type Place } from "../fixtures/gateway.js";
+
+let place: Place;
+beforeAll(() => {
+  place = makePlace();
+});
+afterAll(() => place.remove());
+
+const run = (line: string, env: Record<string, string> = {}): Promise<Finished> =>
+  place.cli(line === "" ? [] : line.split(" "), { env });
+
+describe("the exit code", () => {
+  it.each(["--help", "--version", "kill --help", "policy explain --help"])("of %j is 0", async (line) => {
+    expect(await run(line)).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  it.each([
+    ["", "Usage: aegis"],
+    ["kil demo", "Did you mean kill?"],
+    ["kill", "missing required argument 'agent'"],
+    ["kill a b", "too many arguments"],
+    ["status --jsn", "unknown option '--jsn'"],
+    ["log --limit 0", "whole number from 1"],
+    ["log --limit 1e3", "whole number from 1"],
+    ["approve seven", '"seven" is not an id'],
+    ["approve -- -1", '"-1" is not an id'],
+    ["policy", "Usage: aegis policy"],
+    ["policy explain --agent a", "'--action <server__tool>' not specified"],
+    ["policy explain --agent a --action write", "Write SERVER__TOOL"],
+    ["policy explain --agent a --action a__b --args {", "--args is not JSON"],
+    ["token create --role king --name x", "Allowed choices are agent, approver, admin, auditor"],
+    ["token create --role admin --name x --agent a", "Leave --agent out"],
+    ["token create --role admin --name x --expires 5", "must be a duration"],
+    ["gateway", "'--config <file>' not specified"],
+    ["gateway --config x --http 8100", "is not HOST:PORT"],
+    ["wrap", "missing required argument 'command'"],
+    ["wrap --server A__b -- x", "is not a key"],
+    ["export", "unknown command 'export'"],
+  ])("of %j is 2, and stderr says why", async (line, reason) => {
+    const { code, stdout, stderr } = await run(line);
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain(reason);
+  });
+});
+
+it("only what works is listed", async () => {
+  const { stdout } = await run("--help");
+  for (const name of ["backend ", "dashboard", "tools"]) expect(stdout).not.toContain(`  ${name}`);
+  expect((await run("audit --help")).stdout).not.toContain("export");
+  expect((await run("policy --help")).stdout).not.toMatch(/ test| replay| add/);
+});
+
+it("a person who asks for help waits for no database, no HTTP client, no parser", async () => {
+  const folder = join(place.root, "coverage");
+  await run("--help", { NODE_V8_COVERAGE: folder });
+  const scripts = readdirSync(folder).map((file) => readFileSync(join(folder, file), "utf8"));
+  expect(scripts.join()).toContain("cli/program.js");
+  for (const heavy of ["undici", "sqlite", "/yaml/", "/pino/", "/zod/"]) {
+    expect(scripts.join()).not.toContain(`node_modules/${heavy.replaceAll("/", "")}/`);
+  }
+});
+
+describe("a backend that was asked for is never replaced by the embedded one", () => {
+  const url = "https://sdk:s3cret@backend.example.com:8000";
+
+  it.each([
+    ["the flag", `status --backend ${url}`, {}],
+    ["the environment", "kill demo", { AEGIS_BACKEND_URL: url }],
+    ["a gateway's flag", `wrap --backend ${url} -- node`, {}],
+  ])("not by %s", async (_, line, env) => {
+    const { code, stderr } = await run(line, env);
+    expect(code).toBe(1);
+    expect(stderr).toContain(
+      "names the backend https://backend.example.com:8000, and this version has the embedded one",
+    );
+    expect(stderr).not.toContain("s3cret");
+  });
+
+  it("not by AEGIS_HOME/config.yaml, which is read strictly", async () => {
+    const file = join(place.home, "config.yaml");
+    writeFileSync(file, `backend: ${url}\n`);
+    expect(await run("status")).toMatchObject({ code: 1, stderr: expect.stringContaining(file) });
+    writeFileSync(file, "bakend: x\n");
+    expect(await run("status")).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`${file}:1:1: unknown key`),
+    });
+    rmSync(file);
+    mkdirSync(file);
+    expect(await run("status")).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("it is a directory"),
+    });
+    rmSync(file, { recursive: true });
+    expect(await run("status")).toMatchObject({ code: 0 });
+  });
+});
