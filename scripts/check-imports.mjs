@@ -6,7 +6,7 @@ import extractTSConfig from "dependency-cruiser/config-utl/extract-ts-config";
 const config = await extractConfig("./.dependency-cruiser.cjs");
 const result = await cruise(
   ["src"],
-  { ...config.options, ruleSet: { forbidden: config.forbidden }, validate: true },
+  { ...config.options, ruleSet: { forbidden: config.forbidden ?? [] }, validate: true },
   null,
   { tsConfig: extractTSConfig("./tsconfig.json") },
 );

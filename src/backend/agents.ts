@@ -107,13 +107,14 @@ export class Agents {
     return { event, already: false };
   }
 
-  /** Approvals that became void stay so. Changes nothing where the agent is active. */
-  revive(batch: Batch, name: string, by: Principal, reason: string): void {
+  /** Approvals that became void stay so. Returns the event; null where the agent is active, and nothing changed. */
+  revive(batch: Batch, name: string, by: Principal, reason: string): number | null {
     this.known(name);
-    if (this.setActive.run(name).changes === 0) return;
-    batch.emit({ kind: "revive", agent: name });
+    if (this.setActive.run(name).changes === 0) return null;
+    const event = batch.emit({ kind: "revive", agent: name });
     batch.records.append({ kind: "revive", agent: name, principal: by.name, reason: redactText(reason) });
     batch.forget(name);
+    return event;
   }
 
   add(name: string, { allowed, blocked, held }: Counts): void {

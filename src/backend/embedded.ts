@@ -31,7 +31,7 @@ import { EventFeed, Events } from "./events.js";
 import { describeGateway, Gateways } from "./gateways.js";
 import { openHome } from "./home.js";
 import { digestKey } from "./keys.js";
-import { kill } from "./kill.js";
+import { kill, revive } from "./kill-and-revive.js";
 import { Chain } from "./ledger/chain.js";
 import { Records } from "./ledger/read.js";
 import { recordName, redactText } from "./ledger/redact.js";
@@ -243,9 +243,8 @@ class EmbeddedBackend implements Backend {
   }
 
   async revive(agent: string, by: Principal, reason: string): Promise<void> {
-    const { agents, commit } = this.parts;
     requireRole(by, admins, "revive an agent");
-    await commit.write((batch) => agents.revive(batch, agent, by, reason));
+    return revive(this.parts, agent, by, reason);
   }
 
   gateways(): Promise<ReadonlyArray<GatewayInfo & { readonly id: string; readonly startedAt: string }>> {

@@ -3,6 +3,7 @@ import type { Backend } from "../client/backend.js";
 import type { Config } from "../config.js";
 import { loadConfig } from "../config-file.js";
 import { AegisError, reasonOf } from "../errors.js";
+import { createLogger } from "../log.js";
 import { visible } from "../visible.js";
 import { requireEmbedded } from "./backend-choice.js";
 import { checkBoundary } from "./boundary.js";
@@ -90,6 +91,18 @@ export async function run(context: Context, options: Options): Promise<number> {
       if (findings.length === 0)
         add("reach", "ok", "no server is given a path to AEGIS_HOME, configuration or policies");
     });
+  }
+  if (config !== null) {
+    const { probeServers } = await import("../gateway/probe.js");
+    for (const probe of await probeServers(config, createLogger("silent"))) {
+      if (probe.ok)
+        add(
+          "server",
+          "ok",
+          `${probe.server}: ${probe.name}, ${probe.tools} tools, ready in ${probe.took} ms`,
+        );
+      else add("server", "broken", probe.reason);
+    }
   }
   await look("backend", async () => {
     await requireEmbedded(options.backend, context.env, context.home);

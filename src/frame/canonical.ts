@@ -118,7 +118,11 @@ class Reader {
 function insert(members: Member[], member: Member): void {
   let at = members.length;
   members.push(member);
-  for (let before = members[at - 1]; before !== undefined && member.key < before.key; before = members[at - 1]) {
+  for (
+    let before = members[at - 1];
+    before !== undefined && member.key < before.key;
+    before = members[at - 1]
+  ) {
     members[at--] = before;
   }
   members[at] = member;

@@ -41,7 +41,7 @@ export interface GatewayOptions {
 export interface Gateway {
   /** Of the merged endpoint; null on stdio. */
   readonly url: string | null;
-  /** The exit code, once stdin has ended or the wrapped server is gone for good. */
+  /** The exit code, once stdin has ended or the wrapped server is gone for good; rejects where that could not start. */
   readonly ended: Promise<number>;
   /** Ends every scope and everything started for it; within 2 s. */
   stop(): Promise<void>;
@@ -84,8 +84,10 @@ async function overStdio(parts: Parts, input: Readable, output: Writable): Promi
     noteInBackground(services, { kind: "refused", agent, principal, reason }),
   );
   let finish: (code: number) => void = () => {};
-  const ended = new Promise<number>((resolve) => {
+  let fail: (thrown: unknown) => void = () => {};
+  const ended = new Promise<number>((resolve, reject) => {
     finish = resolve;
+    fail = reject;
   });
   const scope = await newScope(
     parts,
@@ -94,23 +96,18 @@ async function overStdio(parts: Parts, input: Readable, output: Writable): Promi
   );
   // Ahead of the handshake, so that the server boots while we do.
   if (scope.sole !== null) {
-    scope.sole.open().catch((thrown: unknown) => {
-      options.log.error(reasonOf(thrown));
-      finish(1);
-    });
+    scope.sole.open().catch(fail);
   }
   front
     .serve(scope)
     // A script that pipes its requests in closes stdin right behind the last: it still gets its answers.
     .then(() => scope.drain(DRAIN))
-    .then(
-      () => finish(0),
-      (thrown: unknown) => {
-        options.log.error(reasonOf(thrown));
-        finish(1);
-      },
-    );
-  return { url: null, ended, stop: () => scope.end() };
+    .then(() => scope.end())
+    .then((code) => finish(code ?? 0), fail);
+  const stop = async (): Promise<void> => {
+    await scope.end();
+  };
+  return { url: null, ended, stop };
 }
 
 async function overHttp(parts: Parts, host: string, port: number): Promise<Gateway> {

@@ -28,7 +28,7 @@ export function createPipeline(services: Services): Pipeline {
 }
 
 /** The first step is the outermost. A step that calls `next` twice would run a call twice: that throws. */
-function compose(steps: readonly Step[]): Pipeline {
+export function compose(steps: readonly Step[]): Pipeline {
   const dispatch = (call: Call, index: number): Promise<CallResult> => {
     const step = steps[index];
     if (step === undefined) throw new Error("the last step must not call next");

@@ -175,13 +175,17 @@ export class Scope implements LinkOwner {
     while (this.busy && performance.now() < until) await new Promise((resolve) => setTimeout(resolve, 10));
   }
 
-  /** The client is gone: held calls let go of their approvals, running ones are told, the servers are closed. */
-  async end(): Promise<void> {
-    if (this.ended) return;
+  /**
+   * The client is gone: held calls let go of their approvals, running ones are told, the servers are closed. Resolves
+   * with the exit code of the only server, where it ended by itself.
+   */
+  async end(): Promise<number | null> {
+    if (this.ended) return null;
     this.ended = true;
     this.unsubscribe();
     this.abortAll("closed");
-    await Promise.all([...this.links.values()].map((link) => link.close()));
+    const codes = await Promise.all([...this.links.values()].map((link) => link.close()));
+    return this.sole === null ? null : (codes[0] ?? null);
   }
 
   private abortAll(cause: AbortCause): void {

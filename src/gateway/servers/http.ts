@@ -97,8 +97,8 @@ export class HttpTransport implements Transport {
     this.listenFrom(null, 0);
   }
 
-  async close(): Promise<void> {
-    if (this.pool.destroyed) return;
+  async close(): Promise<null> {
+    if (this.pool.destroyed) return null;
     this.over = true;
     this.listening?.abort(new Error("closed"));
     for (const open of this.outstanding.values()) open.controller?.abort(new Error("closed"));
@@ -113,6 +113,7 @@ export class HttpTransport implements Transport {
       );
     }
     await this.pool.destroy();
+    return null;
   }
 
   private lost(key: string, open: Open, reason: string): void {

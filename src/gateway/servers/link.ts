@@ -218,12 +218,13 @@ export class ServerLink {
     this.pending.get(key)?.timer?.refresh();
   }
 
-  async close(): Promise<void> {
-    if (this.closed) return;
+  /** Resolves with the exit code of a process that ended by itself, else null. */
+  async close(): Promise<number | null> {
+    if (this.closed) return null;
     this.closed = true;
     this.up = false;
     this.loseAll("the connection was closed");
-    await this.transport?.close();
+    return (await this.transport?.close()) ?? null;
   }
 
   private nextId(): string {

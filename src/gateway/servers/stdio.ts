@@ -78,9 +78,10 @@ export class StdioTransport implements Transport {
 
   listen(): void {}
 
-  async close(): Promise<void> {
+  async close(): Promise<number | null> {
     this.over = true;
     if (this.child) await endProcess(this.child);
+    return this.child?.exitCode ?? null;
   }
 
   private finish(reason: string, code: number | null): void {

@@ -37,8 +37,8 @@ export interface Transport {
   negotiated(protocolVersion: string): void;
   /** `notifications/initialized` was sent: what belongs to no request may be listened for. */
   listen(): void;
-  /** Ends the connection and everything started for it; at most 1.5 s. */
-  close(): Promise<void>;
+  /** Ends the connection and everything started for it; at most 1.5 s. The exit code of a process that ended itself. */
+  close(): Promise<number | null>;
 }
 
 /** Nothing reached the server: the call may safely be said not to have run. */

@@ -36,14 +36,7 @@ export async function kill(
     return { ...done, voided, alive: gateways.alive(batch.now) };
   });
   const { event, alive } = killed;
-  const deadline = performance.now() + MARGIN + Math.max(0, ...alive.map(({ lease }) => lease));
-  let silent = alive;
-  for (;;) {
-    const now = await patiently(() => gateways.all());
-    silent = alive.filter((gateway) => !hasConfirmed(gateway, now, event));
-    if (silent.length === 0 || performance.now() >= deadline) break;
-    await sleep(LOOK);
-  }
+  const silent = await silentAfter(gateways, alive, event);
   return {
     agent,
     already: killed.already,
@@ -54,6 +47,40 @@ export async function kill(
     })),
     voided: killed.voided,
   };
+}
+
+/**
+ * Lets an agent go on, and waits until the gateways that live know: a call right after is not refused by one that has
+ * not heard yet.
+ *
+ * @throws AegisError `unknown_agent`
+ */
+export async function revive(
+  { commit, agents, gateways }: Omit<KillParts, "approvals">,
+  agent: string,
+  by: Principal,
+  reason: string,
+): Promise<void> {
+  const revived = await commit.write((batch) => ({
+    event: agents.revive(batch, agent, by, reason),
+    alive: gateways.alive(batch.now),
+  }));
+  if (revived.event !== null) await silentAfter(gateways, revived.alive, revived.event);
+}
+
+/** The gateways that have not confirmed the event when the leases they may hold have run out. */
+async function silentAfter(
+  gateways: Gateways,
+  alive: readonly GatewayRow[],
+  event: number,
+): Promise<readonly GatewayRow[]> {
+  const deadline = performance.now() + MARGIN + Math.max(0, ...alive.map(({ lease }) => lease));
+  for (;;) {
+    const now = await patiently(() => gateways.all());
+    const silent = alive.filter((gateway) => !hasConfirmed(gateway, now, event));
+    if (silent.length === 0 || performance.now() >= deadline) return silent;
+    await sleep(LOOK);
+  }
 }
 
 /** A gateway that said good-bye in the meantime forwards nothing either. */

@@ -1,0 +1,52 @@
+import type { Config, ServerConfig } from "../config.js";
+import { reasonOf } from "../errors.js";
+import { parseClientFrame } from "../frame/parse.js";
+import type { Logger } from "../log.js";
+import { version } from "../version.js";
+import { Catalog } from "./catalog.js";
+import { legacyRevisions } from "./methods.js";
+import { type LinkOwner, ServerLink } from "./servers/link.js";
+
+/** What a server answered when it was started once to look at it. */
+export type Probe =
+  | {
+      readonly server: string;
+      readonly ok: true;
+      readonly name: string;
+      readonly tools: number;
+      readonly took: number;
+    }
+  | { readonly server: string; readonly ok: false; readonly reason: string };
+
+/** Starts each server, asks it for its tools, and ends it again; all at once, each in its own `startTimeout`. */
+export function probeServers(config: Config, log: Logger): Promise<Probe[]> {
+  return Promise.all([...config.servers.values()].map((server) => probe(server, config.limits.frame, log)));
+}
+
+const nobody: LinkOwner = { fromServer: () => {}, reconnected: () => {}, gaveUp: () => {} };
+
+async function probe(server: ServerConfig, frameLimit: number, log: Logger): Promise<Probe> {
+  const startedAt = performance.now();
+  const link = new ServerLink(server, nobody, frameLimit, log);
+  try {
+    const [protocolVersion] = legacyRevisions;
+    const params = { protocolVersion, capabilities: {}, clientInfo: { name: "aegis doctor", version } };
+    const hello = parseClientFrame(JSON.stringify({ jsonrpc: "2.0", id: 0, method: "initialize", params }));
+    if (hello.kind !== "request") throw new Error("initialize is a request");
+    await link.initialize(hello);
+    const tools = await new Catalog(link, log).all();
+    const info = link.initialized?.serverInfo as { name?: unknown; version?: unknown } | undefined;
+    const name = `${String(info?.name ?? "unnamed")} ${String(info?.version ?? "")}`.trim();
+    return {
+      server: server.key,
+      ok: true,
+      name,
+      tools: tools.size,
+      took: Math.round(performance.now() - startedAt),
+    };
+  } catch (thrown) {
+    return { server: server.key, ok: false, reason: reasonOf(thrown) };
+  } finally {
+    await link.close();
+  }
+}
