@@ -38,6 +38,9 @@ writeFileSync(notes, "The launch is on Monday.\n");
 const client = await wrapClient(place, "v1", filesystemServer(place.work), { agent, server: "files" });
 try {
   await tell();
+} catch (thrown) {
+  console.error(`\n${thrown instanceof Error ? thrown.message : String(thrown)}`);
+  process.exitCode = 1;
 } finally {
   await client.close();
 }

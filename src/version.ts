@@ -1,8 +1,6 @@
-import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 
-const file = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
-  version: string;
-};
+const file = createRequire(import.meta.url)("aegis-sentinel/package.json") as { version: string };
 
-/** The version of this package. */
-export const version = file.version;
+/** The version of this package, asked by its name: wherever a build puts this module, that leads to the same file. */
+export const { version } = file;

@@ -218,7 +218,8 @@ class EmbeddedBackend implements Backend {
       ...(agent === undefined ? {} : { agent: recordName(agent) }),
       ...(principal === undefined ? {} : { principal: recordName(principal) }),
       ...(server === undefined ? {} : { server: recordName(server) }),
-      ...(action === undefined ? {} : { action: recordName(action) }),
+      // What a client claimed the action to be.
+      ...(action === undefined ? {} : { action: redactText(recordName(action)) }),
       reason: redactText(reason),
     };
     await this.parts.commit.write((batch) => batch.records.append(entry));

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { CommanderError } from "commander";
+import type { StartedThread } from "../backend/thread/threaded.js";
 import { AegisError, reasonOf } from "../errors.js";
 import { visible } from "../visible.js";
 import { buildProgram } from "./program.js";
@@ -13,7 +14,7 @@ async function main(): Promise<number> {
   let code = done;
   // Loaded only by commands that need it: `aegis --help` opens no database.
   const embedded = async () => (await import("../backend/embedded.js")).openEmbedded;
-  const program = buildProgram(embedded, (result) => {
+  const program = buildProgram(embedded, startThread, (result) => {
     code = result;
   });
   try {
@@ -25,6 +26,12 @@ async function main(): Promise<number> {
     explain(thrown);
     return thrown instanceof AegisError && thrown.code === "usage" ? wrongUsage : failed;
   }
+}
+
+async function startThread(): Promise<StartedThread> {
+  // Relative to this file, which stays where it is in every build.
+  const file = new URL("../backend/thread/thread.js", import.meta.url);
+  return (await import("../backend/thread/threaded.js")).startThread(file);
 }
 
 /** What went wrong and what to do, to stderr. A foreign error is not expected here: its stack helps whoever reports it. */

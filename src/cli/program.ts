@@ -1,20 +1,26 @@
-import { createRequire } from "node:module";
 import { Command, InvalidArgumentError, Option } from "commander";
+import type { StartedThread } from "../backend/thread/threaded.js";
 import { parseDuration } from "../duration.js";
+import { version } from "../version.js";
 import { type Command as CliCommand, type CommonOptions, type Context, createContext } from "./context.js";
 
 /**
  * The command line: every command with its flags, and nothing of what they do. A command's file is imported when it is
  * run.
  *
+ * @param startThread starts the thread in which a gateway's backend runs, before the rest is loaded
  * @param exit is given the exit code of the command that ran
  */
-export function buildProgram(embedded: Context["embedded"], exit: (code: number) => void): Command {
+export function buildProgram(
+  embedded: Context["embedded"],
+  startThread: () => Promise<StartedThread>,
+  exit: (code: number) => void,
+): Command {
   const program = new Command("aegis")
     .description(
       "Governs MCP servers: every tool call is checked, recorded, and held where a person must decide.",
     )
-    .version(version(), "-V, --version", "print the version")
+    .version(version, "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
     .helpCommand(false)
     .enablePositionalOptions()
@@ -46,7 +52,10 @@ export function buildProgram(embedded: Context["embedded"], exit: (code: number)
       .option("--server <key>", "what policies call the server (default: from the command)")
       .option("--policies <dir>", "the policies (default: AEGIS_HOME/policies)")
       .option("--allow-home", "start although the server can reach AEGIS_HOME; recorded"),
-    () => import("./wrap.js"),
+    async () => {
+      const thread = await startThread();
+      return (await import("./wrap.js")).wrap(thread);
+    },
   );
   runs(
     program
@@ -57,7 +66,10 @@ export function buildProgram(embedded: Context["embedded"], exit: (code: number)
       .option("--agent <name>", "the agent this is for")
       .option("--policies <dir>", "the policies (default: the configuration's, else AEGIS_HOME/policies)")
       .option("--allow-home", "start although a server can reach AEGIS_HOME; recorded"),
-    () => import("./gateway.js"),
+    async () => {
+      const thread = await startThread();
+      return (await import("./gateway.js")).gateway(thread);
+    },
   );
 
   runs(
@@ -162,11 +174,6 @@ export function buildProgram(embedded: Context["embedded"], exit: (code: number)
     () => import("./doctor.js"),
   );
   return program;
-}
-
-function version(): string {
-  const { version: text } = createRequire(import.meta.url)("../../package.json") as { version: string };
-  return text;
 }
 
 function wholeNumber(text: string): number {

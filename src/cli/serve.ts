@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { resolve } from "node:path";
-import { openThreaded } from "../backend/thread/threaded.js";
+import type { StartedThread } from "../backend/thread/threaded.js";
 import type { Backend } from "../client/backend.js";
 import type { Config } from "../config.js";
 import { AegisError } from "../errors.js";
@@ -38,7 +38,7 @@ export interface Plan {
 const patience = 1900;
 
 /** Runs a gateway until its client leaves, its wrapped server is gone, or a signal ends it. Does not return. */
-export async function serve(context: Context, plan: Plan): Promise<never> {
+export async function serve(context: Context, plan: Plan, thread: StartedThread): Promise<never> {
   const { home, out } = context;
   const { config, flags } = plan;
   const log = createLogger();
@@ -64,7 +64,7 @@ export async function serve(context: Context, plan: Plan): Promise<never> {
   const findings = checkBoundary(config, { home, policies: folder, allowHome: flags.allowHome === true });
   for (const finding of findings) out.warn(finding.message);
 
-  const backend = await openThreaded({ home, policies, holdExpires: config.hold.expires, log }, (reason) => {
+  const backend = await thread.open({ home, policies, holdExpires: config.hold.expires }, log, (reason) => {
     // Nothing can be decided any more: end, so that whoever started us starts us again.
     log.fatal({ reason }, "the embedded backend ended");
     running.end(1).catch(() => process.exit(1));

@@ -1,5 +1,6 @@
+import type { StartedThread } from "../backend/thread/threaded.js";
 import { wrapConfig } from "../config-wrap.js";
-import type { CommonOptions, Context } from "./context.js";
+import type { Command, CommonOptions } from "./context.js";
 import { serve } from "./serve.js";
 
 interface Options extends CommonOptions {
@@ -10,12 +11,12 @@ interface Options extends CommonOptions {
 }
 
 /** `aegis wrap -- COMMAND [ARG…]`: exits with the code of what it wraps. */
-export async function run(
-  context: Context,
-  options: Options,
-  [command = "", ...args]: readonly string[],
-): Promise<number> {
-  const server = options.server === undefined ? {} : { server: options.server };
-  const config = wrapConfig(command, args, { ...server, env: context.env });
-  return serve(context, { config, naming: "bare", http: null, flags: options });
+export function wrap(thread: StartedThread): Command<Options> {
+  return {
+    async run(context, options, [command = "", ...args]) {
+      const server = options.server === undefined ? {} : { server: options.server };
+      const config = wrapConfig(command, args, { ...server, env: context.env });
+      return serve(context, { config, naming: "bare", http: null, flags: options }, thread);
+    },
+  };
 }

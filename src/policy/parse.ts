@@ -1,4 +1,4 @@
-import type { z } from "zod";
+import type * as z from "zod";
 import { nearest } from "../suggest.js";
 import { visible } from "../visible.js";
 import { type Problem, readDocument, type YamlDocument } from "./document.js";

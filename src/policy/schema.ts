@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { durationExamples, parseDuration } from "../duration.js";
 import type { List } from "./policy.js";
 

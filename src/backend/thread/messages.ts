@@ -2,7 +2,7 @@ import type { Backend, BackendEvent, Intent, Outcome } from "../../client/backen
 import { AegisError, type ErrorCode, reasonOf } from "../../errors.js";
 import type { EmbeddedOptions } from "../embedded.js";
 
-/** What the thread is started with. */
+/** What the backend in the thread is opened with. */
 export type ThreadOptions = Omit<EmbeddedOptions, "log">;
 
 /** An intent without its parsed arguments: the thread parses the text again, which is cheaper than copying the tree. */
@@ -15,6 +15,7 @@ export type PlainMethod = Exclude<
 >;
 
 export type Order =
+  | { readonly kind: "open"; readonly options: ThreadOptions }
   | { readonly kind: "decide"; readonly id: number; readonly intent: SentIntent }
   | {
       readonly kind: "release";

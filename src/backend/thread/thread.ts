@@ -1,5 +1,5 @@
 /** The thread in which the embedded backend of a gateway runs: see `threaded.ts`. */
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort } from "node:worker_threads";
 import type { Backend, Intent } from "../../client/backend.js";
 import { createLogger } from "../../log.js";
 import { openEmbedded } from "../embedded.js";
@@ -31,24 +31,30 @@ function report(one: Report): void {
 const heard = new Map<number, () => void>();
 let events = 0;
 
-try {
-  const backend = await openEmbedded({ ...(workerData as ThreadOptions), log: createLogger() });
-  backend.subscribe((event) => {
+let backend: Backend | null = null;
+
+port.on("message", (orders: readonly Order[]) => {
+  for (const order of orders) {
+    if (order.kind === "open")
+      open(order.options).catch((thrown: unknown) => report({ kind: "failed", error: sendError(thrown) }));
+    else if (backend !== null) take(backend, order);
+  }
+});
+
+async function open(options: ThreadOptions): Promise<void> {
+  const opened = await openEmbedded({ ...options, log: createLogger() });
+  opened.subscribe((event) => {
     const number = ++events;
     return new Promise<void>((resolve) => {
       heard.set(number, resolve);
       report({ kind: "event", number, event });
     });
   });
-  port.on("message", (orders: readonly Order[]) => {
-    for (const order of orders) take(backend, order);
-  });
-  report({ kind: "ready", description: backend.description, clock: clockOffset() });
-} catch (thrown) {
-  report({ kind: "failed", error: sendError(thrown) });
+  backend = opened;
+  report({ kind: "ready", description: opened.description, clock: clockOffset() });
 }
 
-function take(backend: Backend, order: Order): void {
+function take(backend: Backend, order: Exclude<Order, { kind: "open" }>): void {
   switch (order.kind) {
     case "outcome":
       backend.outcome(order.outcome);

@@ -25,22 +25,37 @@ import {
 const PROVED = 250;
 const PROVED_AT_MOST = 10_000;
 
+/** A thread that has been started and waits to be told what to open. */
+export interface StartedThread {
+  /**
+   * Opens the embedded backend in it.
+   *
+   * @param lost told when the thread ended by itself: nothing can be decided any more
+   * @throws AegisError as `openEmbedded`
+   */
+  open(options: ThreadOptions, log: Logger, lost: (reason: string) => void): Promise<Backend>;
+}
+
 /**
  * The embedded backend in a thread of its own. A commit waits for the disk, and the digest of large arguments takes
- * milliseconds: in the gateway's thread both would hold up every other call (measured: throughput × 1.6 at 64 callers).
+ * milliseconds: in the gateway's thread both would hold up every other call. It is started first and told later what to
+ * open, so that it loads while its gateway does.
  *
- * @param lost told when the thread ended by itself: nothing can be decided any more
- * @throws AegisError as `openEmbedded`
+ * @param file the built `thread.ts`
  */
-export async function openThreaded(
-  options: ThreadOptions & { readonly log: Logger },
-  lost: (reason: string) => void,
-): Promise<Backend> {
-  const { log, ...sent } = options;
-  const worker = new Worker(new URL("./thread.js", import.meta.url), { workerData: sent });
-  const thread = new Thread(worker, log, lost);
-  await thread.ready;
-  return thread;
+export function startThread(file: URL): StartedThread {
+  const worker = new Worker(file);
+  // Until it is opened it keeps nobody from leaving.
+  worker.unref();
+  return {
+    async open(options, log, lost) {
+      worker.ref();
+      const thread = new Thread(worker, log, lost);
+      worker.postMessage([{ kind: "open", options } satisfies Order]);
+      await thread.ready;
+      return thread;
+    },
+  };
 }
 
 interface Asked {

@@ -5,7 +5,6 @@ import { isObject, parseServerFrame } from "../../frame/parse.js";
 import { spanAt, splice } from "../../frame/text.js";
 import type { Json, RequestFrame, ResponseFrame, ServerFrame } from "../../frame/types.js";
 import type { Logger } from "../../log.js";
-import { HttpTransport } from "./http.js";
 import { Slots } from "./slots.js";
 import { StdioTransport } from "./stdio.js";
 import type { Guard, Transport } from "./transport.js";
@@ -70,6 +69,8 @@ export class ServerLink {
   initialized: Json | undefined;
   readonly slots: Slots;
   private transport: Transport | undefined;
+  /** The making of `transport`, until it is gone. */
+  private opening: Promise<void> | undefined;
   private pending = new Map<string, Pending>();
   /** The client's own `initialize`, to be said again to a new connection. */
   private hello: RequestFrame | undefined;
@@ -100,18 +101,9 @@ export class ServerLink {
   }
 
   /** Starts the server's process ahead of the handshake. */
-  async open(): Promise<void> {
-    if (this.transport !== undefined) return;
-    const generation = ++this.generation;
-    const transport = this.newTransport(generation);
-    this.transport = transport;
-    try {
-      await transport.open();
-    } catch (thrown) {
-      this.transport = undefined;
-      this.loseAll(reasonOf(thrown));
-      throw thrown;
-    }
+  open(): Promise<void> {
+    this.opening ??= this.connect();
+    return this.opening;
   }
 
   /** The handshake in the client's own words: its `initialize` as it is, and the server's answer as it is. */
@@ -231,7 +223,22 @@ export class ServerLink {
     return `"${this.prefix}-${++this.counter}"`;
   }
 
-  private newTransport(generation: number): Transport {
+  private async connect(): Promise<void> {
+    const generation = ++this.generation;
+    try {
+      const transport = await this.newTransport(generation);
+      if (this.closed) throw unavailable(this.key, "the connection is closed");
+      this.transport = transport;
+      await transport.open();
+    } catch (thrown) {
+      this.transport = undefined;
+      this.opening = undefined;
+      this.loseAll(reasonOf(thrown));
+      throw thrown;
+    }
+  }
+
+  private async newTransport(generation: number): Promise<Transport> {
     const { server, log } = this;
     const current = (): boolean => generation === this.generation && !this.closed;
     const events = {
@@ -245,10 +252,11 @@ export class ServerLink {
         if (current()) this.died(reason, code);
       },
     };
-    return server.kind === "stdio"
-      ? new StdioTransport(server.key, server, this.frameLimit, events, log)
-      : // Some to spare: notifications and the GET stream must not wait behind calls.
-        new HttpTransport(server.key, server, this.frameLimit, events, log, server.concurrency + 8);
+    if (server.kind === "stdio") return new StdioTransport(server.key, server, this.frameLimit, events, log);
+    // undici takes 100 ms to load: not where every server is a process.
+    const { HttpTransport } = await import("./http.js");
+    // Some to spare: notifications and the GET stream must not wait behind calls.
+    return new HttpTransport(server.key, server, this.frameLimit, events, log, server.concurrency + 8);
   }
 
   private async start(hello: RequestFrame): Promise<void> {
@@ -354,6 +362,7 @@ export class ServerLink {
     this.up = false;
     this.transport?.close().catch((thrown: unknown) => this.log.warn({ server: this.key }, reasonOf(thrown)));
     this.transport = undefined;
+    this.opening = undefined;
     this.log.warn({ server: this.key }, reason);
     this.loseAll(reason);
     if (wasUp && performance.now() - this.upSince > SETTLED) this.failures = 0;
@@ -365,6 +374,7 @@ export class ServerLink {
   private async failed(): Promise<void> {
     const { transport } = this;
     this.transport = undefined;
+    this.opening = undefined;
     this.generation++;
     this.failures++;
     this.loseAll("the server did not start");

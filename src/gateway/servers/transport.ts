@@ -1,4 +1,5 @@
 /** One connection to one MCP server, as frames. Implementations: `stdio.ts`, `http.ts`. */
+import { AegisError } from "../../errors.js";
 
 /**
  * Asked synchronously, right before the first byte of a guarded frame would be written. Throwing keeps it from being
@@ -42,9 +43,9 @@ export interface Transport {
 }
 
 /** Nothing reached the server: the call may safely be said not to have run. */
-export class NotSent extends Error {
+export class NotSent extends AegisError {
   constructor(reason: string) {
-    super(reason);
+    super("server_unavailable", reason);
     this.name = "NotSent";
   }
 }
