@@ -3,8 +3,8 @@ import type { HttpServer, ServerConfig, StdioServer } from "./config.js";
 import type { Section } from "./config-yaml.js";
 import { longestTimer } from "./duration.js";
 
-/** What a server gets where its entry says nothing. Milliseconds; most clients give up on a call at 60 s themselves. */
-export const serverDefaults = { timeout: 60_000, startTimeout: 15_000, concurrency: 64 } as const;
+/** What a server gets where its entry says nothing. Milliseconds; a call may take long, and progress starts its time anew. */
+export const serverDefaults = { timeout: 600_000, startTimeout: 15_000, concurrency: 64 } as const;
 
 const serverKey = /^[a-z0-9]+([_-][a-z0-9]+)*$/;
 
