@@ -81,7 +81,8 @@ export async function openStdio(load: Load, place: Place): Promise<OpenPaths> {
 }
 
 async function listening(args: string[]): Promise<{ url: string; pid: number; stop(): Promise<void> }> {
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "pipe"] });
+  // They end with their stdin, so that a run that is interrupted leaves nothing behind.
+  const child = spawn(process.execPath, args, { stdio: ["pipe", "ignore", "pipe"] });
   const port = await lineOf(child, /^listening (\d+)/m);
   return { url: `http://127.0.0.1:${port}/mcp`, pid: child.pid ?? 0, stop: () => endChild(child) };
 }

@@ -70,6 +70,7 @@ function serveHttp() {
     });
   });
   server.keepAliveTimeout = 600_000;
+  process.stdin.on("end", () => process.exit(0)).resume();
   server.listen(0, "127.0.0.1", () => {
     const address = server.address();
     process.stderr.write(`listening ${typeof address === "object" ? address?.port : address}\n`);

@@ -7,7 +7,7 @@ const config = await extractConfig("./.dependency-cruiser.cjs");
 const result = await cruise(
   ["src"],
   { ...config.options, ruleSet: { forbidden: config.forbidden ?? [] }, validate: true },
-  null,
+  undefined,
   { tsConfig: extractTSConfig("./tsconfig.json") },
 );
 if (typeof result.output === "string") throw new Error(result.output);

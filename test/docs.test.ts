@@ -101,7 +101,7 @@ test("the table of errors is the table in the code, both ways", () => {
   ]);
   expect(Object.fromEntries(listed)).toEqual(errorCodes);
   const wire = [...text.matchAll(/^\| (-\d+) \|/gm)].map(([, code]) => Number(code));
-  expect(wire.toSorted()).toEqual(Object.values(rpcCodes).toSorted());
+  expect(new Set(wire)).toEqual(new Set(Object.values(rpcCodes)));
 });
 
 test("links lead to files", () => {

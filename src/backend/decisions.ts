@@ -33,6 +33,9 @@ interface Said {
   readonly expires?: number;
 }
 
+/** An intent whose arguments may have been redacted already, where they were parsed. */
+export type PreparedIntent = Intent & { readonly redacted?: string };
+
 /** A call with all that can be known of it without the store. */
 export interface Prepared {
   readonly intent: Intent;
@@ -55,8 +58,8 @@ export class Decisions {
     this.selectKey = connection.prepare("SELECT id, body FROM ledger WHERE key = ?");
   }
 
-  prepare(intent: Intent): Prepared {
-    const redacted = intent.arguments === "" ? null : redactArguments(intent.parsed);
+  prepare(intent: PreparedIntent): Prepared {
+    const redacted = intent.arguments === "" ? null : (intent.redacted ?? redactArguments(intent.parsed));
     let digest: string | null = null;
     let said: Said;
     try {

@@ -1,6 +1,6 @@
 import { createHmac, hash } from "node:crypto";
 import type { Intent } from "../client/backend.js";
-import { canonicalText } from "../frame/canonical.js";
+import { canonicalBytes, canonicalText } from "../frame/canonical.js";
 
 /** What an approval binds (invariant 3). */
 export type Bound = Pick<Intent, "agent" | "server" | "tool" | "definition" | "arguments">;
@@ -30,7 +30,12 @@ export class Digester {
 
   /** @throws where the arguments are not JSON */
   digest(call: Bound): string {
-    return this.hmac(boundText(call));
+    const { arguments: written } = call;
+    if (written.length < SCRATCH / 4) return this.hmac(boundText(call));
+    return createHmac("sha256", this.key)
+      .update(boundText({ ...call, arguments: "" }))
+      .update(canonicalBytes(Buffer.from(written, "utf8")))
+      .digest("hex");
   }
 
   private hmac(text: string): string {

@@ -43,6 +43,7 @@ import { invalidToken, requireRole } from "./permission.js";
 import { GroupCommit } from "./store/commit.js";
 import type { Connection } from "./store/driver.js";
 import { patiently } from "./store/patience.js";
+import { Presence } from "./store/presence.js";
 import { openSqlite } from "./store/sqlite.js";
 import { Sweep } from "./sweep.js";
 import { checkNewToken, newToken, Tokens } from "./tokens.js";
@@ -97,7 +98,7 @@ async function compose(connection: Connection, path: string, options: EmbeddedOp
     log,
   );
   const membership = new Membership(commit, gateways, events, openCalls, lease, log);
-  const sweep = new Sweep(commit, approvals, events, log);
+  const sweep = new Sweep(commit, approvals, events, new Presence(path), log);
   const feed = new EventFeed(
     events,
     () => sweep.look(),
@@ -152,6 +153,7 @@ interface Parts {
 
 class EmbeddedBackend implements Backend {
   readonly description: string;
+  private closed: Promise<void> | null = null;
 
   constructor(private readonly parts: Parts) {
     this.description = `embedded (${parts.path})`;
@@ -318,7 +320,12 @@ class EmbeddedBackend implements Backend {
     if (error !== null) throw error;
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.closed ??= this.end();
+    return this.closed;
+  }
+
+  private async end(): Promise<void> {
     const { commit, connection, feed, membership } = this.parts;
     feed.stop();
     await membership.leave();

@@ -3,6 +3,7 @@ import type { Approvals } from "./approvals.js";
 import type { Batch } from "./batch.js";
 import type { Events } from "./events.js";
 import type { GroupCommit } from "./store/commit.js";
+import type { Presence } from "./store/presence.js";
 
 /** Milliseconds between two looks for approvals that have expired. */
 const EXPIRY = 250;
@@ -14,11 +15,13 @@ export class Sweep {
   private expiry = 0;
   private prune = performance.now() + PRUNE;
   private running = false;
+  private lost = false;
 
   constructor(
     private readonly commit: GroupCommit<Batch>,
     private readonly approvals: Approvals,
     private readonly events: Events,
+    private readonly presence: Presence,
     private readonly log: Logger,
   ) {}
 
@@ -27,6 +30,12 @@ export class Sweep {
     const now = performance.now();
     if (this.running || now < this.expiry) return;
     this.expiry = now + EXPIRY;
+    const lost = this.presence.problem();
+    if (lost !== null && !this.lost)
+      this.log.error({ err: lost }, "the store is gone: every call is refused");
+    if (lost !== null || this.lost) this.commit.refuse(lost);
+    this.lost = lost !== null;
+    if (this.lost) return;
     const prune = now >= this.prune;
     if (prune) this.prune = now + PRUNE;
     if (!prune && !this.approvals.anyDue(Date.now())) return;

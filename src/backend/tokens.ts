@@ -102,7 +102,7 @@ export class Tokens {
     const values = [hash("sha256", token), name, role, agent, JSON.stringify(groups), batch.now, until];
     const id = Number(this.insert.run(...values).lastInsertRowid);
     const whose = agent === null ? "" : ` for the agent ${agent}`;
-    this.changed(batch, id, by, agent, `Token ${id} (${role}, ${name})${whose} was made.`);
+    this.record(batch, by, agent, `Token ${id} (${role}, ${name})${whose} was made.`);
     return id;
   }
 
@@ -114,12 +114,13 @@ export class Tokens {
       });
     }
     if (this.setRevoked.run(batch.now, id).changes === 0) return null;
-    this.changed(batch, id, by, row.agent, `Token ${id} (${row.role}, ${row.name}) was revoked.`);
+    // Only here: whoever hears it ends what was opened with the token.
+    batch.emit({ kind: "token", id });
+    this.record(batch, by, row.agent, `Token ${id} (${row.role}, ${row.name}) was revoked.`);
     return null;
   }
 
-  private changed(batch: Batch, id: number, by: Principal, agent: string | null, reason: string): void {
-    batch.emit({ kind: "token", id });
+  private record(batch: Batch, by: Principal, agent: string | null, reason: string): void {
     const whose = agent === null ? {} : { agent };
     batch.records.append({ kind: "token", ...whose, principal: by.name, reason });
   }

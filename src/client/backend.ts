@@ -200,6 +200,7 @@ export type BackendEvent =
   | { readonly kind: "kill"; readonly agent: string }
   | { readonly kind: "revive"; readonly agent: string }
   | { readonly kind: "approval"; readonly id: number; readonly status: ApprovalStatus }
+  /** The token was revoked. */
   | { readonly kind: "token"; readonly id: number };
 
 /** May be asynchronous: a kill is confirmed only after every listener has finished. */

@@ -70,6 +70,8 @@ export class Catalog {
 
   private async load(): Promise<ReadonlyMap<string, CatalogTool>> {
     const tools = new Map<string, CatalogTool>();
+    // A script that does not wait for the answer of its handshake: what the server can is not known before that.
+    await this.link.ready();
     if (!hasCapability(this.link, "tools")) return tools;
     for (const text of await listAll(this.link, "tools/list", "tools")) {
       try {

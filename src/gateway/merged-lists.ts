@@ -206,6 +206,8 @@ export class MergedLists {
 
   /** One server's part; where it does not answer in its time, or refuses, that is missing and the log says so. */
   private async from(link: ServerLink, read: () => Promise<string[]>): Promise<string[]> {
+    // The others' lists do not wait for it each time; once it is there, a list-changed brings it in.
+    if (link.isFailing) return [];
     try {
       return await read();
     } catch (thrown) {

@@ -1,6 +1,6 @@
 import type { Config, ServerConfig } from "../config.js";
 import { reasonOf } from "../errors.js";
-import { parseClientFrame } from "../frame/parse.js";
+import { isObject, parseClientFrame } from "../frame/parse.js";
 import type { Logger } from "../log.js";
 import { version } from "../version.js";
 import { Catalog } from "./catalog.js";
@@ -35,8 +35,7 @@ async function probe(server: ServerConfig, frameLimit: number, log: Logger): Pro
     if (hello.kind !== "request") throw new Error("initialize is a request");
     await link.initialize(hello);
     const tools = await new Catalog(link, log).all();
-    const info = link.initialized?.serverInfo as { name?: unknown; version?: unknown } | undefined;
-    const name = `${String(info?.name ?? "unnamed")} ${String(info?.version ?? "")}`.trim();
+    const name = nameOf(link.initialized?.serverInfo);
     return {
       server: server.key,
       ok: true,
@@ -49,4 +48,10 @@ async function probe(server: ServerConfig, frameLimit: number, log: Logger): Pro
   } finally {
     await link.close();
   }
+}
+
+/** What a server calls itself: only shown, never used. */
+function nameOf(info: unknown): string {
+  if (!isObject(info) || typeof info.name !== "string") return "unnamed";
+  return typeof info.version === "string" ? `${info.name} ${info.version}` : info.name;
 }

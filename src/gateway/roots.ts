@@ -1,5 +1,6 @@
 import { realpathSync } from "node:fs";
-import { isAbsolute, relative, resolve } from "node:path";
+import { homedir } from "node:os";
+import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isObject } from "../frame/parse.js";
 
@@ -10,15 +11,16 @@ export function reaches(root: string, path: string): boolean {
 
 function contains(folder: string, path: string): boolean {
   const way = relative(real(folder), real(path));
-  return way === "" || (!way.startsWith("..") && !isAbsolute(way));
+  return way === "" || (way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way));
 }
 
-/** Where a path leads once its links are followed; as it is where it does not exist. */
+/** Where a path leads once its links are followed, also where its last parts do not exist yet. */
 function real(path: string): string {
+  const full = resolve(path);
   try {
-    return realpathSync(path);
+    return realpathSync.native(full);
   } catch {
-    return resolve(path);
+    return dirname(full) === full ? full : join(real(dirname(full)), basename(full));
   }
 }
 
@@ -32,15 +34,27 @@ export function reachedByRoots(
 ): { root: string; path: string } | undefined {
   if (!isObject(result) || !Array.isArray(result.roots)) return undefined;
   for (const root of result.roots as unknown[]) {
-    if (!isObject(root) || typeof root.uri !== "string" || !/^file:/i.test(root.uri)) continue;
-    let folder: string;
-    try {
-      folder = fileURLToPath(root.uri);
-    } catch {
-      return { root: root.uri, path: "an unreadable place" };
-    }
+    if (!isObject(root) || typeof root.uri !== "string") continue;
+    const folder = folderOf(root.uri);
+    if (folder === undefined) continue;
+    if (folder === null) return { root: root.uri, path: "an unreadable place" };
     const path = protectedPaths.find((candidate) => reaches(folder, candidate));
     if (path !== undefined) return { root: root.uri, path };
   }
   return undefined;
+}
+
+/** Null where it cannot be read, undefined where it is no place on this machine. */
+function folderOf(uri: string): string | null | undefined {
+  const text = uri.trim();
+  if (/^file:/i.test(text)) {
+    try {
+      return fileURLToPath(text);
+    } catch {
+      return null;
+    }
+  }
+  if (/^[a-z][a-z0-9+.-]+:/i.test(text)) return undefined;
+  // Not what the specification asks for, but servers take it: a plain path, with `~` for the home folder.
+  return /^~($|[/\\])/.test(text) ? join(homedir(), text.slice(1)) : text;
 }

@@ -1,3 +1,4 @@
+import { reasonOf } from "../errors.js";
 import { isObject } from "../frame/parse.js";
 import { splice } from "../frame/text.js";
 import { rpcCodes } from "../frame/types.js";
@@ -21,7 +22,11 @@ export async function callTool(scope: Scope, request: ClientRequest): Promise<vo
   if (args !== undefined && !isObject(args)) {
     return refuse(scope, request, name, 'Invalid params: "arguments" must be an object');
   }
-  const found = await scope.findTool(name);
+  const found = await scope.findTool(name).catch(async (thrown: unknown) => {
+    // While its server is down nobody knows the tool, and nothing can be decided: recorded all the same.
+    await note(scope, name, reasonOf(thrown));
+    throw thrown;
+  });
   if (found === undefined) return refuse(scope, request, name, `Unknown tool: ${name}`);
 
   const { link, tool } = found;
@@ -62,13 +67,17 @@ export async function callTool(scope: Scope, request: ClientRequest): Promise<vo
 
 /** A call that names no tool we know never becomes one: the client gets a JSON-RPC error, the ledger a record. */
 async function refuse(scope: Scope, request: ClientRequest, name: string, message: string): Promise<void> {
+  await note(scope, name, message);
+  request.answer(errorFrame(request.key, rpcCodes.invalidParams, message));
+}
+
+async function note(scope: Scope, name: string, reason: string): Promise<void> {
   const { agent, principal } = scope;
   await scope.services.backend.note({
     kind: "refused",
     agent,
     principal,
     action: name.slice(0, 200),
-    reason: message,
+    reason,
   });
-  request.answer(errorFrame(request.key, rpcCodes.invalidParams, message));
 }

@@ -1,5 +1,5 @@
 import canonicalize from "canonicalize";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { canonicalText } from "../../src/frame/canonical.js";
 
@@ -28,11 +28,15 @@ test("a member called __proto__ is a member", () => {
 
 test("equals RFC 8785 for everything whose numbers print as they are written", () => {
   fc.assert(
-    fc.property(fc.jsonValue({ maxDepth: 5, noUnicodeString: false }), fc.constantFrom(undefined, 2), (value, indent) => {
-      // JSON.stringify writes -0 as 0, so what is compared is what a client would have sent.
-      const sent = JSON.stringify(value, null, indent);
-      expect(canonicalText(sent)).toBe(canonicalize(JSON.parse(sent)));
-    }),
+    fc.property(
+      fc.jsonValue({ maxDepth: 5, noUnicodeString: false }),
+      fc.constantFrom(undefined, 2),
+      (value, indent) => {
+        // JSON.stringify writes -0 as 0, so what is compared is what a client would have sent.
+        const sent = JSON.stringify(value, null, indent);
+        expect(canonicalText(sent)).toBe(canonicalize(JSON.parse(sent)));
+      },
+    ),
     { numRuns: 2000 },
   );
 });

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseClientFrame, parseServerFrame } from "../../src/frame/parse.js";
 import { FrameError } from "../../src/frame/types.js";
@@ -39,7 +39,11 @@ describe("a frame of a client is refused", () => {
     ["a duplicate key in params", call('{"name":"read","name":"delete"}'), -32600],
     ["a duplicate key written with an escape", call('{"name":"read","\\u006eame":"delete"}'), -32600],
     ["two equal duplicates", call('{"name":"read","name":"read"}'), -32600],
-    ["a duplicate key deep in the arguments", call('{"name":"r","arguments":{"a":[{"b":1,"c":2,"b":1}]}}'), -32600],
+    [
+      "a duplicate key deep in the arguments",
+      call('{"name":"r","arguments":{"a":[{"b":1,"c":2,"b":1}]}}'),
+      -32600,
+    ],
     ["a duplicate key in the envelope", '{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}', -32600],
     ["a look-alike by case", call('{"name":"read","Name":"delete"}'), -32600],
     ["a look-alike alone", '{"jsonrpc":"2.0","id":1,"Method":"tools/call","method":"ping"}', -32600],
@@ -51,7 +55,8 @@ describe("a frame of a client is refused", () => {
   });
 
   test("nested over 64 levels, and not at 64", () => {
-    const nested = (levels: number): string => call(`{"name":"x","arguments":{"a":${"[".repeat(levels)}${"]".repeat(levels)}}}`);
+    const nested = (levels: number): string =>
+      call(`{"name":"x","arguments":{"a":${"[".repeat(levels)}${"]".repeat(levels)}}}`);
     expect(parseClientFrame(nested(61)).kind).toBe("request");
     expect(refusal(nested(62)).code).toBe(-32600);
     expect(refusal(nested(100_000)).code).toBe(-32600);
@@ -64,14 +69,18 @@ describe("a frame of a client is refused", () => {
 
   test("duplicates are found among thousands of keys, in any place", () => {
     fc.assert(
-      fc.property(fc.uniqueArray(fc.string({ minLength: 1 }), { minLength: 1, maxLength: 60 }), fc.nat(), (keys, seed) => {
-        const members = keys.map((key) => `${JSON.stringify(key)}:1`);
-        const fine = call(`{"name":"x","arguments":{${members.join(",")}}}`);
-        expect(parseClientFrame(fine).kind).toBe("request");
-        const twice = [...members];
-        twice.splice(seed % (twice.length + 1), 0, members[seed % members.length] ?? "");
-        expect(refusal(call(`{"name":"x","arguments":{${twice.join(",")}}}`)).code).toBe(-32600);
-      }),
+      fc.property(
+        fc.uniqueArray(fc.string({ minLength: 1 }), { minLength: 1, maxLength: 60 }),
+        fc.nat(),
+        (keys, seed) => {
+          const members = keys.map((key) => `${JSON.stringify(key)}:1`);
+          const fine = call(`{"name":"x","arguments":{${members.join(",")}}}`);
+          expect(parseClientFrame(fine).kind).toBe("request");
+          const twice = [...members];
+          twice.splice(seed % (twice.length + 1), 0, members[seed % members.length] ?? "");
+          expect(refusal(call(`{"name":"x","arguments":{${twice.join(",")}}}`)).code).toBe(-32600);
+        },
+      ),
       { numRuns: 500 },
     );
   });
@@ -92,7 +101,11 @@ test("spans point at the members, however the frame is laid out", () => {
           ["method", "tools/call"],
           ["params", { _meta: { name: "decoy" }, name, arguments: args, other: value }],
         ]);
-        const text = JSON.stringify(Object.fromEntries(order.map((key) => [key, message.get(key)])), null, indent);
+        const text = JSON.stringify(
+          Object.fromEntries(order.map((key) => [key, message.get(key)])),
+          null,
+          indent,
+        );
         const frame = parseClientFrame(text);
         if (frame.kind !== "request") throw new Error("not a request");
         const at = (span: { start: number; end: number } | undefined): unknown =>
@@ -107,7 +120,9 @@ test("spans point at the members, however the frame is laid out", () => {
 });
 
 test("arguments may be called what they like", () => {
-  const text = call('{"name":"x","arguments":{"Name":1,"__proto__":{"allow":true},"constructor":{"prototype":1}}}');
+  const text = call(
+    '{"name":"x","arguments":{"Name":1,"__proto__":{"allow":true},"constructor":{"prototype":1}}}',
+  );
   expect(parseClientFrame(text).kind).toBe("request");
   expect(({} as { allow?: boolean }).allow).toBeUndefined();
 });

@@ -49,7 +49,8 @@ export class GroupCommit<B extends Flushable> {
   private lazy: Entry<B>[] = [];
   private timer: NodeJS.Timeout | null = null;
   private scheduled = false;
-  private closed = false;
+  /** Why nothing is written; null while it is. */
+  private refusal: Error | null = null;
   private readonly begin: Statement;
   private readonly commit: Statement;
 
@@ -75,7 +76,7 @@ export class GroupCommit<B extends Flushable> {
    *   `unit` throws
    */
   write<T>(unit: (batch: B) => T): Promise<T> {
-    if (this.closed) return Promise.reject(closedError());
+    if (this.refusal !== null) return Promise.reject(this.refusal);
     return new Promise<T>((resolve, reject) => {
       this.eager.push(new Entry(unit, resolve, reject, performance.now()));
       this.schedule();
@@ -84,8 +85,8 @@ export class GroupCommit<B extends Flushable> {
 
   /** Durable with the next commit, or alone after 20 ms. While the store fails it is kept and tried again. */
   later(unit: (batch: B) => void): void {
-    if (this.closed) {
-      this.lost(closedError());
+    if (this.refusal !== null) {
+      this.lost(this.refusal);
       return;
     }
     this.lazy.push(new Entry(unit, () => {}, this.lost, null));
@@ -103,9 +104,15 @@ export class GroupCommit<B extends Flushable> {
       }
       if (this.lazy.length + this.eager.length >= queued) break;
     }
-    this.closed = true;
+    const refusal = unavailable("The store is not open", new Error("it was closed"));
+    this.refuse(refusal);
     if (this.timer !== null) clearTimeout(this.timer);
-    for (const entry of this.lazy.splice(0)) entry.reject(closedError());
+    for (const entry of this.lazy.splice(0)) entry.reject(refusal);
+  }
+
+  /** From now on every write is refused with this; null takes it back. */
+  refuse(refusal: Error | null): void {
+    this.refusal = refusal;
   }
 
   private readonly ride = (): void => {
@@ -207,8 +214,4 @@ export class GroupCommit<B extends Flushable> {
     this.lazy = [...lazy, ...this.lazy];
     for (const entry of this.lazy.splice(KEPT)) entry.reject(new Error(`more than ${KEPT} records wait`));
   }
-}
-
-function closedError(): Error {
-  return unavailable("The store is not open", new Error("it was closed"));
 }

@@ -6,7 +6,7 @@ import { patiently } from "./patience.js";
 /**
  * On every connection. FULL: without it a commit in WAL mode is not on the disk when it returns. No busy handler: it
  * would sleep in the event loop; `patience.ts` waits instead. `secure_delete` overwrites the arguments of an approval
- * that ended.
+ * that ended, in the file with the next checkpoint.
  */
 const pragmas = `
   PRAGMA busy_timeout = 0;

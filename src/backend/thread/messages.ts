@@ -5,8 +5,11 @@ import type { EmbeddedOptions } from "../embedded.js";
 /** What the backend in the thread is opened with. */
 export type ThreadOptions = Omit<EmbeddedOptions, "log">;
 
-/** An intent without its parsed arguments: the thread parses the text again, which is cheaper than copying the tree. */
-export type SentIntent = Omit<Intent, "parsed">;
+/**
+ * An intent without its parsed arguments: parsing a short text again is cheaper than copying the tree. Of a long one the
+ * thread needs no more than the redacted form, which is short and made where the arguments were parsed.
+ */
+export type SentIntent = Omit<Intent, "parsed"> & { readonly redacted?: string };
 
 /** Methods that are asked as they are: their arguments and results are plain data. */
 export type PlainMethod = Exclude<

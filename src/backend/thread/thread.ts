@@ -1,7 +1,8 @@
 /** The thread in which the embedded backend of a gateway runs: see `threaded.ts`. */
 import { parentPort } from "node:worker_threads";
-import type { Backend, Intent } from "../../client/backend.js";
+import type { Backend } from "../../client/backend.js";
 import { createLogger } from "../../log.js";
+import type { PreparedIntent } from "../decisions.js";
 import { openEmbedded } from "../embedded.js";
 import {
   clockOffset,
@@ -54,23 +55,23 @@ async function open(options: ThreadOptions): Promise<void> {
   report({ kind: "ready", description: opened.description, clock: clockOffset() });
 }
 
-function take(backend: Backend, order: Exclude<Order, { kind: "open" }>): void {
+function take(opened: Backend, order: Exclude<Order, { kind: "open" }>): void {
   switch (order.kind) {
     case "outcome":
-      backend.outcome(order.outcome);
+      opened.outcome(order.outcome);
       return;
     case "heard":
       heard.get(order.event)?.();
       heard.delete(order.event);
       return;
     case "decide":
-      answer(order.id, () => backend.decide(whole(order.intent)));
+      answer(order.id, () => opened.decide(whole(order.intent)));
       return;
     case "release":
-      answer(order.id, () => backend.release(whole(order.intent), order.approval));
+      answer(order.id, () => opened.release(whole(order.intent), order.approval));
       return;
     case "call":
-      answer(order.id, () => call(backend, order.method, order.args));
+      answer(order.id, () => call(opened, order.method, order.args));
   }
 }
 
@@ -84,12 +85,13 @@ function answer(id: number, work: () => Promise<unknown>): void {
     );
 }
 
-function whole(intent: SentIntent): Intent {
-  return { ...intent, parsed: intent.arguments === "" ? {} : JSON.parse(intent.arguments) };
+function whole(intent: SentIntent): PreparedIntent {
+  const needed = intent.arguments !== "" && intent.redacted === undefined;
+  return { ...intent, parsed: needed ? JSON.parse(intent.arguments) : {} };
 }
 
 /** The orders come from our own proxy, which is typed; here only their form is left. */
-function call(backend: Backend, method: PlainMethod, args: readonly unknown[]): Promise<unknown> {
-  const asked = backend[method] as (...values: unknown[]) => Promise<unknown>;
-  return asked.apply(backend, [...args]);
+function call(opened: Backend, method: PlainMethod, args: readonly unknown[]): Promise<unknown> {
+  const asked = opened[method] as (...values: unknown[]) => Promise<unknown>;
+  return asked.apply(opened, [...args]);
 }

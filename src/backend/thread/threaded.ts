@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { Worker } from "node:worker_threads";
 import type {
   Backend,
@@ -11,6 +11,7 @@ import type {
 } from "../../client/backend.js";
 import { AegisError, reasonOf } from "../../errors.js";
 import type { Logger } from "../../log.js";
+import { redactArguments } from "../ledger/redact.js";
 import {
   clockOffset,
   type Order,
@@ -122,7 +123,7 @@ class Thread implements Backend {
   }
 
   async authenticate(token: string): Promise<Principal | null> {
-    const key = createHash("sha256").update(token).digest("base64");
+    const key = hash("sha256", token, "base64");
     const known = this.proved.get(key);
     if (known !== undefined && performance.now() < known.until) return known.principal;
     const principal = await this.call("authenticate", token);
@@ -228,9 +229,11 @@ class Thread implements Backend {
   }
 }
 
-function stripped(intent: Intent): SentIntent {
-  const { parsed: _, ...sent } = intent;
-  return sent;
+/** Arguments, in characters, from which on the redacted form travels instead of being made from the text again. */
+const LONG = 4096;
+
+function stripped({ parsed, ...sent }: Intent): SentIntent {
+  return sent.arguments.length < LONG ? sent : { ...sent, redacted: redactArguments(parsed) };
 }
 
 function gone(reason: string): AegisError {

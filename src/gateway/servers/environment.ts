@@ -33,5 +33,5 @@ export function serverEnvironment(
     if (value !== undefined && !value.startsWith("()")) entries.set(name, value);
   }
   for (const [name, value] of configured) entries.set(name, value);
-  return Object.fromEntries([...entries].filter(([name]) => !name.startsWith("AEGIS_")));
+  return Object.fromEntries([...entries].filter(([name]) => !name.toUpperCase().startsWith("AEGIS_")));
 }

@@ -77,6 +77,7 @@ export class ServerLink {
   private up = false;
   private starting: Promise<void> | undefined;
   private failures = 0;
+  private startFailed = false;
   private retryAt = 0;
   private upSince = 0;
   private closed = false;
@@ -98,6 +99,11 @@ export class ServerLink {
 
   get isUp(): boolean {
     return this.up;
+  }
+
+  /** Its last start came to nothing. It is tried again by itself, and `reconnected` says when it is there. */
+  get isFailing(): boolean {
+    return this.startFailed;
   }
 
   /** Starts the server's process ahead of the handshake. */
@@ -136,6 +142,7 @@ export class ServerLink {
 
   /** `notifications/initialized` has been sent by the client, in its own words. */
   async clientInitialized(text: string): Promise<void> {
+    await this.starting?.catch(() => {});
     await this.notify(text);
     this.transport?.listen();
   }
@@ -285,6 +292,7 @@ export class ServerLink {
     if (!isObject(frame.result)) return;
     this.initialized = frame.result;
     this.up = true;
+    this.startFailed = false;
     this.upSince = performance.now();
     if (typeof frame.result.protocolVersion === "string")
       this.transport?.negotiated(frame.result.protocolVersion);
@@ -377,6 +385,7 @@ export class ServerLink {
     this.opening = undefined;
     this.generation++;
     this.failures++;
+    this.startFailed = true;
     this.loseAll("the server did not start");
     this.scheduleRestart();
     await transport?.close();

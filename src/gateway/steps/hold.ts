@@ -117,6 +117,6 @@ function reportProgress(call: Call, approval: number): void {
   request.progressed = progress;
   request.exchange.send(
     `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":${request.progressToken},` +
-      `"progress":${progress.toFixed(6)},"message":"Waiting for approval ${approval}"}}`,
+      `"progress":${progress === 0 ? "0" : progress.toFixed(6)},"message":"Waiting for approval ${approval}"}}`,
   );
 }
