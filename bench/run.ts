@@ -71,7 +71,7 @@ async function measure(transport: TransportName, { pids }: OpenPaths): Promise<C
   );
   // Compiled code and warm caches for all three before anything counts.
   for (const name of pathNames) {
-    for (const payload of payloads) await load.run(`${transport} ${name}`, payload, 16, slice / 3);
+    for (const payload of payloads) await load.run(`${transport} ${name}`, payload, 16, warm);
   }
   for (let round = 0; round < rounds; round++) {
     for (const [{ payload, callers }, taken] of samples) {

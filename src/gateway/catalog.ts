@@ -25,6 +25,8 @@ const LOOK_AGAIN = 1000;
 /** The tools of one server, as one scope sees them; read when first needed, and again when they changed. */
 export class Catalog {
   private tools: Promise<ReadonlyMap<string, CatalogTool>> | undefined;
+  /** What `tools` resolved with. */
+  private loaded: ReadonlyMap<string, CatalogTool> | undefined;
   private loadedAt = 0;
 
   constructor(
@@ -35,6 +37,12 @@ export class Catalog {
   /** The definitions may have changed: the next look reads them again. */
   invalidate(): void {
     this.tools = undefined;
+    this.loaded = undefined;
+  }
+
+  /** The tool, where the list is known and holds it: most calls need not wait for anything. */
+  known(name: string): CatalogTool | undefined {
+    return this.loaded?.get(name);
   }
 
   /** @throws AegisError server_unavailable */
@@ -43,9 +51,14 @@ export class Catalog {
       this.loadedAt = performance.now();
       const loading = this.load();
       this.tools = loading;
-      loading.catch(() => {
-        if (this.tools === loading) this.tools = undefined;
-      });
+      loading.then(
+        (tools) => {
+          if (this.tools === loading) this.loaded = tools;
+        },
+        () => {
+          if (this.tools === loading) this.tools = undefined;
+        },
+      );
     }
     return this.tools;
   }

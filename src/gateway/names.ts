@@ -18,3 +18,8 @@ export function exposedName(server: string, name: string): string {
   const hash = createHash("sha256").update(full).digest("hex").slice(0, 8);
   return `${full.slice(0, LONGEST - 9)}_${hash}`;
 }
+
+/** False where no tool of this server can be exposed under the name. */
+export function mayBeOf(server: string, exposed: string): boolean {
+  return exposed.startsWith(`${server}__`) || exposed.length === LONGEST;
+}

@@ -4,7 +4,7 @@ import { reasonOf } from "../errors.js";
 import type { ClientFrame, Json, ResponseFrame, ServerFrame } from "../frame/types.js";
 import { Catalog, type CatalogTool } from "./catalog.js";
 import { MergedLists } from "./merged-lists.js";
-import { exposedName } from "./names.js";
+import { exposedName, mayBeOf } from "./names.js";
 import type { Pipeline } from "./pipeline.js";
 import { relayFromServer, relayReconnect } from "./relay.js";
 import type { AbortCause, ClientRequest, Exchange } from "./request.js";
@@ -107,11 +107,21 @@ export class Scope implements LinkOwner {
     if (this.sole === link) this.options.onGaveUp?.(code);
   }
 
+  /** As `findTool`, where the server is up and its tools are known. */
+  knownTool(name: string): { link: ServerLink; tool: CatalogTool } | undefined {
+    for (const [key, link] of this.links) {
+      if (!link.isUp) continue;
+      const tool = this.catalogs.get(key)?.known(this.sole === null ? name.slice(key.length + 2) : name);
+      if (tool !== undefined && this.exposes(key, tool.name) === name) return { link, tool };
+    }
+    return undefined;
+  }
+
   /** The server and tool behind the name the client uses. @throws AegisError server_unavailable */
   async findTool(name: string): Promise<{ link: ServerLink; tool: CatalogTool } | undefined> {
     for (const [key, link] of this.links) {
       // Which servers are worth asking; what counts is the comparison with the exposed name of a real tool below.
-      if (this.sole === null && !name.startsWith(`${key}__`)) continue;
+      if (this.sole === null && !mayBeOf(key, name)) continue;
       const catalog = this.catalogs.get(key);
       await link.ready();
       const direct = await catalog?.find(this.sole === null ? name.slice(key.length + 2) : name);

@@ -22,11 +22,13 @@ export async function callTool(scope: Scope, request: ClientRequest): Promise<vo
   if (args !== undefined && !isObject(args)) {
     return refuse(scope, request, name, 'Invalid params: "arguments" must be an object');
   }
-  const found = await scope.findTool(name).catch(async (thrown: unknown) => {
-    // While its server is down nobody knows the tool, and nothing can be decided: recorded all the same.
-    await note(scope, name, reasonOf(thrown));
-    throw thrown;
-  });
+  const found =
+    scope.knownTool(name) ??
+    (await scope.findTool(name).catch(async (thrown: unknown) => {
+      // While its server is down nobody knows the tool, and nothing can be decided: recorded all the same.
+      await note(scope, name, reasonOf(thrown));
+      throw thrown;
+    }));
   if (found === undefined) return refuse(scope, request, name, `Unknown tool: ${name}`);
 
   const { link, tool } = found;

@@ -7,7 +7,7 @@ import { WireResponse } from "../fixtures/wire.js";
 let server: Server;
 let stream: EventStream;
 const get = async (after: number | null): Promise<WireResponse> => {
-  server.once("request", (_, response) => stream.attach(response, after, { "x-of": "session" }));
+  server.once("request", (_, response) => stream.attach(response, after, "a-session"));
   const { port } = server.address() as AddressInfo;
   return WireResponse.open(`http://127.0.0.1:${port}/`, { method: "GET" });
 };
@@ -36,7 +36,7 @@ describe("an event stream", () => {
     stream.push('{"second":1}');
     await expect.poll(() => response.frames).toHaveLength(2);
     expect(response.comments).toHaveLength(1);
-    expect(response.headers).toMatchObject({ "x-of": "session", "x-accel-buffering": "no" });
+    expect(response.headers).toMatchObject({ "mcp-session-id": "a-session", "x-accel-buffering": "no" });
     stream.end();
     await response.ended;
   });

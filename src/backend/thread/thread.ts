@@ -76,13 +76,12 @@ function take(opened: Backend, order: Exclude<Order, { kind: "open" }>): void {
 }
 
 function answer(id: number, work: () => Promise<unknown>): void {
-  // Through a promise from the start: what throws at once is an answer too.
-  Promise.resolve()
-    .then(work)
-    .then(
-      (result) => report({ kind: "done", id, result }),
-      (thrown: unknown) => report({ kind: "refused", id, error: sendError(thrown) }),
-    );
+  const refuse = (thrown: unknown): void => report({ kind: "refused", id, error: sendError(thrown) });
+  try {
+    work().then((result) => report({ kind: "done", id, result }), refuse);
+  } catch (thrown) {
+    refuse(thrown);
+  }
 }
 
 function whole(intent: SentIntent): PreparedIntent {

@@ -24,6 +24,8 @@ import {
 
 /** Milliseconds a credential that was proved is taken as proved; a revocation is heard at once, an expiry is not. */
 const PROVED = 250;
+/** Milliseconds an outcome waits for an order to travel with. */
+const RIDE = 10;
 const PROVED_AT_MOST = 10_000;
 
 /** A thread that has been started and waits to be told what to open. */
@@ -68,6 +70,8 @@ class Thread implements Backend {
   description = "";
   readonly ready: Promise<void>;
   private orders: Order[] = [];
+  private posting = false;
+  private timer: NodeJS.Timeout | undefined;
   private readonly asked = new Map<number, Asked>();
   private readonly listeners = new Set<EventListener>();
   private readonly proved = new Map<string, { readonly principal: Principal; readonly until: number }>();
@@ -113,8 +117,11 @@ class Thread implements Backend {
   }
 
   outcome(outcome: Outcome): void {
-    if (this.over === null) this.send({ kind: "outcome", outcome });
-    else this.log.error({ call: outcome.call, outcome: outcome.outcome }, "an outcome was lost");
+    if (this.over === null) {
+      // Nobody waits for it: it travels with the next order, or alone soon.
+      this.orders.push({ kind: "outcome", outcome });
+      this.timer ??= setTimeout(this.post, RIDE);
+    } else this.log.error({ call: outcome.call, outcome: outcome.outcome }, "an outcome was lost");
   }
 
   subscribe(listener: EventListener): () => void {
@@ -183,13 +190,19 @@ class Thread implements Backend {
   /** Orders of one turn of the event loop travel in one message, and end up in one commit. */
   private send(order: Order): void {
     this.orders.push(order);
-    if (this.orders.length > 1) return;
-    setImmediate(() => {
-      const sent = this.orders;
-      this.orders = [];
-      this.worker.postMessage(sent);
-    });
+    if (this.posting) return;
+    this.posting = true;
+    setImmediate(this.post);
   }
+
+  private readonly post = (): void => {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    this.posting = false;
+    const sent = this.orders;
+    this.orders = [];
+    if (sent.length > 0) this.worker.postMessage(sent);
+  };
 
   private take(report: Exclude<Report, { kind: "ready" | "failed" }>): void {
     if (report.kind === "event") {

@@ -26,11 +26,11 @@ export class EventStream {
   }
 
   /** Starts or goes on with the stream on a connection, behind the event `after`; without it, behind what was delivered. */
-  attach(response: ServerResponse, after: number | null, headers: Record<string, string>): void {
+  attach(response: ServerResponse, after: number | null, sessionId: string): void {
     this.response?.end();
     this.response = response;
     response.writeHead(200, {
-      ...headers,
+      "mcp-session-id": sessionId,
       "content-type": "text/event-stream",
       "cache-control": "no-cache, no-transform",
       // nginx keeps streams back without it.

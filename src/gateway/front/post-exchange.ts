@@ -2,6 +2,8 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Exchange } from "../request.js";
 import type { EventStream } from "./event-stream.js";
 
+/** Characters from which on a body is encoded before it is written. */
+const LONG = 16_384;
 /** A POST that takes longer than this is answered with a stream, so that it stays alive and can be resumed. */
 const PATIENCE = 1000;
 
@@ -18,8 +20,7 @@ export class PostExchange implements Exchange {
   constructor(
     request: IncomingMessage,
     private readonly response: ServerResponse,
-    /** Headers of the session; asked when the answer begins. */
-    private readonly headers: () => Record<string, string>,
+    private readonly sessionId: string,
     private readonly newStream: () => EventStream,
     private readonly onOver: (exchange: PostExchange) => void,
   ) {
@@ -54,7 +55,7 @@ export class PostExchange implements Exchange {
     if (this.over || !this.streams) return null;
     if (this.stream === null) {
       this.stream = this.newStream();
-      if (!this.response.destroyed) this.stream.attach(this.response, null, this.headers());
+      if (!this.response.destroyed) this.stream.attach(this.response, null, this.sessionId);
       this.stream.prime();
     }
     return this.stream;
@@ -64,16 +65,21 @@ export class PostExchange implements Exchange {
     const { response } = this;
     if (this.over || response.destroyed) return;
     if (text === null) {
-      response.writeHead(status, this.headers()).end();
+      response.writeHead(status, ["mcp-session-id", this.sessionId]).end();
       return;
     }
-    const body = Buffer.from(text, "utf8");
+    // Short ones as a string, which Node joins with the head; long ones encoded once. Headers in an array are not
+    // looked up one by one.
+    const body = text.length < LONG ? text : Buffer.from(text, "utf8");
     response
-      .writeHead(status, {
-        ...this.headers(),
-        "content-type": "application/json",
-        "content-length": body.length,
-      })
+      .writeHead(status, [
+        "mcp-session-id",
+        this.sessionId,
+        "content-type",
+        "application/json",
+        "content-length",
+        String(Buffer.byteLength(body)),
+      ])
       .end(body);
   }
 

@@ -46,7 +46,7 @@ export class HttpSession implements ClientPort {
     const exchange = new PostExchange(
       request,
       response,
-      () => ({ "mcp-session-id": this.id }),
+      this.id,
       () => this.open(),
       (over) => this.waiting.delete(over),
     );

@@ -18,7 +18,8 @@ export function forward({ backend, killSwitch }: Services): Step {
   return async (call) => {
     const { request, link, intent } = call;
     try {
-      await link.slots.enter();
+      const queued = link.slots.enter();
+      if (queued !== undefined) await queued;
       try {
         for (let renewals = 0; ; renewals++) {
           try {
@@ -50,7 +51,7 @@ export function forward({ backend, killSwitch }: Services): Step {
 
   async function send(call: Call): Promise<Reply> {
     const { request, link, outgoing } = call;
-    await link.ready();
+    if (!link.isUp) await link.ready();
     const answered = link.forward(outgoing, () => {
       // The critical section: between these lines and the write nothing else runs.
       if (request.aborted !== null) throw new Aborted();
