@@ -32,9 +32,9 @@ const { values } = parseArgs({
   },
 });
 // 54 measurements a round: 3 × 54 × 0.9 s and the starts are three minutes, the quick run half a minute.
-const { rounds, slice, starts } = values.quick
-  ? { rounds: 1, slice: 250, starts: 3 }
-  : { rounds: 3, slice: 900, starts: 10 };
+const { rounds, slice, warm, starts } = values.quick
+  ? { rounds: 1, slice: 250, warm: 100, starts: 3 }
+  : { rounds: 3, slice: 900, warm: 1500, starts: 10 };
 const payloads: readonly Payload[] = ["200 B", "100 KB result", "100 KB arguments"];
 const callerCounts = [1, 16, 64] as const;
 

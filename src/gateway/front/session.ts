@@ -68,9 +68,7 @@ export class HttpSession implements ClientPort {
     const wanted = lastEventId === undefined ? STANDALONE : stream;
     const found = wanted === undefined ? undefined : this.streams.get(wanted);
     if (found === undefined) return false;
-    found.attach(response, after === undefined || Number.isNaN(after) ? null : after, {
-      "mcp-session-id": this.id,
-    });
+    found.attach(response, after === undefined || Number.isNaN(after) ? null : after, this.id);
     return true;
   }
 
