@@ -1,9 +1,7 @@
 #!/usr/bin/env node
-import { CommanderError } from "commander";
-import type { StartedThread } from "../backend/thread/threaded.js";
+import { type StartedThread, startThread } from "../backend/thread/threaded.js";
 import { AegisError, reasonOf } from "../errors.js";
 import { visible } from "../visible.js";
-import { buildProgram } from "./program.js";
 
 const done = 0;
 const failed = 1;
@@ -11,10 +9,15 @@ const wrongUsage = 2;
 
 /** Exit codes: 0 done, 1 refused or failed, 2 wrong usage; `wrap` exits with the code of what it wrapped. */
 async function main(): Promise<number> {
+  const thread = backendThread();
+  const [{ CommanderError }, { buildProgram }] = await Promise.all([
+    import("commander"),
+    import("./program.js"),
+  ]);
   let code = done;
   // Loaded only by commands that need it: `aegis --help` opens no database.
   const embedded = async () => (await import("../backend/embedded.js")).openEmbedded;
-  const program = buildProgram(embedded, startThread, (result) => {
+  const program = buildProgram(embedded, thread, (result) => {
     code = result;
   });
   try {
@@ -28,10 +31,14 @@ async function main(): Promise<number> {
   }
 }
 
-async function startThread(): Promise<StartedThread> {
+/** The thread of a gateway's backend takes longest to load: it starts before even the command line is read. */
+function backendThread(): () => StartedThread {
   // Relative to this file, which stays where it is in every build.
-  const file = new URL("../backend/thread/thread.js", import.meta.url);
-  return (await import("../backend/thread/threaded.js")).startThread(file);
+  const start = (): StartedThread => startThread(new URL("../backend/thread/thread.js", import.meta.url));
+  const [, , command] = process.argv;
+  if (command !== "wrap" && command !== "gateway") return start;
+  const started = start();
+  return () => started;
 }
 
 /** What went wrong and what to do, to stderr. A foreign error is not expected here: its stack helps whoever reports it. */

@@ -8,12 +8,12 @@ import { type Command as CliCommand, type CommonOptions, type Context, createCon
  * The command line: every command with its flags, and nothing of what they do. A command's file is imported when it is
  * run.
  *
- * @param startThread starts the thread in which a gateway's backend runs, before the rest is loaded
+ * @param startThread gives the thread in which a gateway's backend runs
  * @param exit is given the exit code of the command that ran
  */
 export function buildProgram(
   embedded: Context["embedded"],
-  startThread: () => Promise<StartedThread>,
+  startThread: () => StartedThread,
   exit: (code: number) => void,
 ): Command {
   const program = new Command("aegis")
@@ -52,10 +52,7 @@ export function buildProgram(
       .option("--server <key>", "what policies call the server (default: from the command)")
       .option("--policies <dir>", "the policies (default: AEGIS_HOME/policies)")
       .option("--allow-home", "start although the server can reach AEGIS_HOME; recorded"),
-    async () => {
-      const thread = await startThread();
-      return (await import("./wrap.js")).wrap(thread);
-    },
+    async () => (await import("./wrap.js")).wrap(startThread()),
   );
   runs(
     program
@@ -66,10 +63,7 @@ export function buildProgram(
       .option("--agent <name>", "the agent this is for")
       .option("--policies <dir>", "the policies (default: the configuration's, else AEGIS_HOME/policies)")
       .option("--allow-home", "start although a server can reach AEGIS_HOME; recorded"),
-    async () => {
-      const thread = await startThread();
-      return (await import("./gateway.js")).gateway(thread);
-    },
+    async () => (await import("./gateway.js")).gateway(startThread()),
   );
 
   runs(

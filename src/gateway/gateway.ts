@@ -136,8 +136,7 @@ async function overHttp(parts: Parts, host: string, port: number): Promise<Gatew
     onLoginRefused: (reason) => noteInBackground(services, { kind: "login_refused", reason }),
   });
   const unsubscribe = backend.subscribe(async (event) => {
-    // The news of a new token may come after its first session: only one that is no longer good ends what it opened.
-    if (event.kind === "token" && !(await isGood(backend, event.id))) await front.endToken(event.id);
+    if (event.kind === "token") await front.endToken(event.id);
   });
   const never = new Promise<number>(() => {});
   const stop = async (): Promise<void> => {
@@ -145,14 +144,6 @@ async function overHttp(parts: Parts, host: string, port: number): Promise<Gatew
     await front.close();
   };
   return { url: front.url, ended: never, stop };
-}
-
-async function isGood(backend: Backend, token: number): Promise<boolean> {
-  try {
-    return (await backend.tokens()).some(({ id, revokedAt }) => id === token && revokedAt === null);
-  } catch {
-    return false;
-  }
 }
 
 interface ScopeFor {

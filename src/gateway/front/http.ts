@@ -12,8 +12,7 @@ import type { Scope } from "../scope.js";
 import { readBody } from "./body.js";
 import { bearer, mediaType, refusedOrigin } from "./guard.js";
 import { HttpSession } from "./session.js";
-
-const TICK = 1000;
+import { Sessions } from "./sessions.js";
 
 export interface HttpFrontOptions {
   readonly host: string;
@@ -21,7 +20,7 @@ export interface HttpFrontOptions {
   readonly backend: Backend;
   readonly config: Config;
   readonly log: Logger;
-  /** A scope for a new session; null where the path is no endpoint. */
+  /** A scope for a new session. */
   readonly newScope: (session: HttpSession) => Promise<Scope>;
   readonly isEndpoint: (path: string) => boolean;
   readonly onBadFrame: (principal: Principal, reason: string) => void;
@@ -30,9 +29,8 @@ export interface HttpFrontOptions {
 
 /** Streamable HTTP for clients of the legacy era: `/mcp` is all servers, `/mcp/KEY` one. */
 export class HttpFront {
-  private readonly sessions = new Map<string, HttpSession>();
+  private readonly sessions: Sessions;
   private readonly server: Server;
-  private readonly ticker: NodeJS.Timeout;
   private port = 0;
 
   private constructor(private readonly options: HttpFrontOptions) {
@@ -46,8 +44,7 @@ export class HttpFront {
     this.server.on("request", (request, response) => {
       this.handle(request, response).catch((thrown: unknown) => this.failed(response, thrown));
     });
-    this.ticker = setInterval(() => this.tick(), TICK);
-    this.ticker.unref();
+    this.sessions = new Sessions(options.backend, options.config.limits, options.log);
   }
 
   /** @throws AegisError address_in_use */
@@ -67,15 +64,13 @@ export class HttpFront {
   }
 
   /** Ends every session that was opened with this token. */
-  async endToken(token: number): Promise<void> {
-    const theirs = [...this.sessions.values()].filter((session) => session.principal.token === token);
-    await Promise.all(theirs.map((session) => this.end(session)));
+  endToken(token: number): Promise<void> {
+    return this.sessions.endToken(token);
   }
 
   async close(): Promise<void> {
-    clearInterval(this.ticker);
     this.server.close();
-    await Promise.all([...this.sessions.values()].map((session) => this.end(session)));
+    await this.sessions.close();
     this.server.closeAllConnections();
   }
 
@@ -114,7 +109,7 @@ export class HttpFront {
       case "DELETE": {
         const session = this.session(request, response, principal, path);
         if (session === null) return;
-        await this.end(session);
+        await this.sessions.end(session);
         response.writeHead(200).end();
         return;
       }
@@ -158,8 +153,13 @@ export class HttpFront {
         ? await this.open(request, response, principal, path)
         : this.session(request, response, principal, path);
     if (session === null) return;
-    if (frame.kind === "request") session.scope.receive(frame, session.exchange(request, response));
-    else {
+    if (frame.kind === "request") {
+      // A handshake that came to nothing leaves no session behind.
+      const onOver = (): void => {
+        if (session.scope.protocolVersion === null) this.sessions.endInBackground(session);
+      };
+      session.scope.receive(frame, session.exchange(request, response, onOver));
+    } else {
       session.scope.receive(frame, null);
       response.writeHead(202).end();
     }
@@ -209,29 +209,14 @@ export class HttpFront {
       refuse(response, 400, "Bad request: the session is initialized already");
       return null;
     }
-    if (this.sessions.size >= this.options.config.limits.sessions) {
+    if (this.sessions.full) {
       refuse(response, 503, "Too many sessions are open");
       return null;
     }
-    const session = new HttpSession(principal, path);
+    const session = new HttpSession(principal, path, bearer(request) ?? "");
     session.scope = await this.options.newScope(session);
-    this.sessions.set(session.id, session);
+    this.sessions.add(session);
     return session;
-  }
-
-  private async end(session: HttpSession): Promise<void> {
-    this.sessions.delete(session.id);
-    await session.end();
-  }
-
-  private tick(): void {
-    const now = performance.now();
-    for (const session of this.sessions.values()) {
-      session.tick(now);
-      if (session.idle(now) > this.options.config.limits.sessionIdle) {
-        this.end(session).catch((thrown: unknown) => this.options.log.warn(reasonOf(thrown)));
-      }
-    }
   }
 
   private failed(response: ServerResponse, thrown: unknown): void {

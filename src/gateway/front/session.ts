@@ -24,6 +24,8 @@ export class HttpSession implements ClientPort {
   constructor(
     readonly principal: Principal,
     readonly path: string,
+    /** The token it was opened with: looked at again while the session lives. */
+    readonly credential: string,
   ) {}
 
   get scope(): Scope {
@@ -42,13 +44,16 @@ export class HttpSession implements ClientPort {
     );
   }
 
-  exchange(request: IncomingMessage, response: ServerResponse): Exchange {
+  exchange(request: IncomingMessage, response: ServerResponse, onOver = (): void => {}): Exchange {
     const exchange = new PostExchange(
       request,
       response,
       this.id,
       () => this.open(),
-      (over) => this.waiting.delete(over),
+      (over) => {
+        this.waiting.delete(over);
+        onOver();
+      },
     );
     this.waiting.add(exchange);
     return exchange;
