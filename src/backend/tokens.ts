@@ -77,7 +77,7 @@ export class Tokens {
     return principal;
   }
 
-  /** Some token was made or revoked, in whichever process. */
+  /** Some token was revoked, in whichever process. */
   forget(): void {
     this.known.clear();
   }

@@ -53,7 +53,7 @@ export async function serve(context: Context, plan: Plan, thread: StartedThread)
       "usage",
       `--http ${plan.http.host} leads beyond this machine, where a token would travel in the clear.`,
       {
-        hint: "Listen on 127.0.0.1, and put a proxy that speaks TLS in front.",
+        hint: "Listen on 127.0.0.1; from another machine, reach it through an SSH tunnel.",
       },
     );
   }
@@ -90,9 +90,11 @@ export async function serve(context: Context, plan: Plan, thread: StartedThread)
         plan.http === null
           ? { kind: "stdio", input: process.stdin, output: process.stdout }
           : { kind: "http", ...plan.http },
-      protectedPaths: [home, folder, ...(config.file === null ? [] : [config.file])],
-      howToAllow: (action) =>
-        `To allow it for good, a person adds "- ${action}" below "allow:" in ${file} and starts the gateway again.`,
+      protectedPaths:
+        flags.allowHome === true ? [] : [home, folder, ...(config.file === null ? [] : [config.file])],
+      howToAllow: (caller, action) =>
+        `To allow it for good, a person adds "- ${action}" below "allow:" in ` +
+        `${policyFileFor(folder, caller, policies)} and starts the gateway again.`,
       ...(policies.files.length > 0
         ? {}
         : {

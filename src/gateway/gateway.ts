@@ -35,7 +35,7 @@ export interface GatewayOptions {
   readonly protectedPaths: readonly string[];
   /** Called once, when tools were read for the first time. */
   readonly onTools?: (servers: OfferedTools) => Promise<void>;
-  readonly howToAllow: (action: string) => string | null;
+  readonly howToAllow: (agent: string, action: string) => string | null;
 }
 
 export interface Gateway {
@@ -133,7 +133,7 @@ async function overHttp(parts: Parts, host: string, port: number): Promise<Gatew
       const agent = principal.agent ?? options.agent;
       noteInBackground(services, { kind: "refused", agent, principal: principal.name, reason });
     },
-    onLoginRefused: (reason) => noteInBackground(services, { kind: "login_refused", reason }),
+    onLoginRefused: refusedLogins(services),
   });
   const unsubscribe = backend.subscribe(async (event) => {
     if (event.kind === "token") await front.endToken(event.id);
@@ -177,6 +177,28 @@ async function newScope(
     },
     ...(onGaveUp === undefined ? {} : { onGaveUp }),
   });
+}
+
+/** Milliseconds, and how many refused logins are recorded one by one in them. */
+const LOGIN_WINDOW = 10_000;
+const LOGINS_RECORDED = 50;
+
+/** Records refused logins; of a flood the first ones, and then how many more there were: it must not fill the disk. */
+function refusedLogins(services: Services): (reason: string) => void {
+  let since = 0;
+  let count = 0;
+  return (reason) => {
+    const now = performance.now();
+    if (now - since > LOGIN_WINDOW) {
+      if (count > LOGINS_RECORDED) {
+        const more = `${count - LOGINS_RECORDED} more in ${Math.round((now - since) / 1000)} s were not recorded one by one`;
+        noteInBackground(services, { kind: "login_refused", reason: more });
+      }
+      since = now;
+      count = 0;
+    }
+    if (++count <= LOGINS_RECORDED) noteInBackground(services, { kind: "login_refused", reason });
+  };
 }
 
 function noteInBackground(services: Services, note: Parameters<Backend["note"]>[0]): void {

@@ -11,14 +11,17 @@ export class KillSwitch {
   /** Follows the backend's events. Resolves when the present state is known. */
   static async following(backend: Backend): Promise<{ killSwitch: KillSwitch; unsubscribe: () => void }> {
     const killSwitch = new KillSwitch();
+    // What is heard while the present state is read is newer than what is read.
+    const heard = new Set<string>();
     const unsubscribe = backend.subscribe((event) => {
+      if (event.kind === "kill" || event.kind === "revive") heard.add(event.agent);
       if (event.kind === "revive") killSwitch.killed.delete(event.agent);
       if (event.kind !== "kill") return;
       killSwitch.killed.add(event.agent);
       for (const listener of killSwitch.listeners) listener(event.agent);
     });
     for (const agent of await backend.agents()) {
-      if (agent.status === "KILLED") killSwitch.killed.add(agent.name);
+      if (agent.status === "KILLED" && !heard.has(agent.name)) killSwitch.killed.add(agent.name);
     }
     return { killSwitch, unsubscribe };
   }

@@ -144,7 +144,7 @@ export class MergedLists {
       request.answer(errorFrame(request.key, rpcCodes.resourceNotFound, message, { uri }));
       return;
     }
-    remember(this.scope, request.frame, await pass(owner, request, request.frame.text));
+    remember(this.scope, request.frame, await pass(this.scope, owner, request, request.frame.text));
   }
 
   private async owner(uri: string): Promise<ServerLink | undefined> {
@@ -165,7 +165,7 @@ export class MergedLists {
       request.answer(errorFrame(request.key, rpcCodes.invalidParams, `Unknown prompt: ${String(name)}`));
       return;
     }
-    await pass(found.link, request, splice(request.frame.text, span, JSON.stringify(found.name)));
+    await pass(this.scope, found.link, request, splice(request.frame.text, span, JSON.stringify(found.name)));
   }
 
   private async findPrompt(name: string): Promise<{ link: ServerLink; name: string } | undefined> {
@@ -180,7 +180,7 @@ export class MergedLists {
       const found = await this.findPrompt(ref.name);
       const span = spanAt(text, "params", "ref", "name");
       if (found !== undefined && span !== undefined) {
-        await pass(found.link, request, splice(text, span, JSON.stringify(found.name)));
+        await pass(this.scope, found.link, request, splice(text, span, JSON.stringify(found.name)));
         return;
       }
     }

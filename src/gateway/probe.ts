@@ -23,7 +23,7 @@ export function probeServers(config: Config, log: Logger): Promise<Probe[]> {
   return Promise.all([...config.servers.values()].map((server) => probe(server, config.limits.frame, log)));
 }
 
-const nobody: LinkOwner = { fromServer: () => {}, reconnected: () => {}, gaveUp: () => {} };
+const nobody: LinkOwner = { fromServer: () => {}, lost: () => {}, reconnected: () => {}, gaveUp: () => {} };
 
 async function probe(server: ServerConfig, frameLimit: number, log: Logger): Promise<Probe> {
   const startedAt = performance.now();

@@ -1,4 +1,5 @@
 import { reasonOf } from "../errors.js";
+import { keyOf } from "../frame/parse.js";
 import { oneLine, spanAt, splice } from "../frame/text.js";
 import { type Json, type ResponseFrame, rpcCodes, type ServerFrame } from "../frame/types.js";
 import { hasCapability } from "./catalog.js";
@@ -7,6 +8,9 @@ import { errorFrame } from "./reply.js";
 import type { ClientRequest } from "./request.js";
 import type { Scope } from "./scope.js";
 import type { ServerLink } from "./servers/link.js";
+
+/** Of all servers of a client together. */
+const OPEN_SERVER_REQUESTS = 1000;
 
 type FromServer = Exclude<ServerFrame, ResponseFrame>;
 
@@ -78,6 +82,10 @@ function ask(
     refuse(rpcCodes.refused, "Refused by the gateway: the agent is stopped");
     return;
   }
+  if (scope.serverRequests.size >= OPEN_SERVER_REQUESTS) {
+    refuse(rpcCodes.refused, "Refused by the gateway: too many requests to the client are open");
+    return;
+  }
   const needs = serverRequests.get(frame.method);
   if (needs === undefined && !scope.services.config.methods.includes(frame.method)) {
     refuse(rpcCodes.methodNotFound, `Method not found: ${frame.method}`);
@@ -112,7 +120,7 @@ function ask(
 
 /** A server takes back what it asked the client. */
 function cancelled(scope: Scope, link: ServerLink, text: string, params: Json): void {
-  const wanted = JSON.stringify(params.requestId);
+  const wanted = keyOf(params.requestId);
   for (const [key, open] of scope.serverRequests) {
     if (open.link !== link || open.generation !== link.generation || open.key !== wanted) continue;
     scope.serverRequests.delete(key);
@@ -124,7 +132,7 @@ function cancelled(scope: Scope, link: ServerLink, text: string, params: Json): 
 
 /** Progress goes to the request whose token it names, if that request is at this server, and only upwards. */
 function progress(scope: Scope, link: ServerLink, text: string, params: Json): void {
-  const request = scope.byToken.get(JSON.stringify(params.progressToken) ?? "");
+  const request = scope.byToken.get(keyOf(params.progressToken) ?? "");
   if (request === undefined || request.server !== link.key || request.aborted !== null) return;
   if (request.wire !== null) link.touch(request.wire);
   if (request.progressed !== null) {

@@ -67,8 +67,8 @@ async function handle(scope: Scope, request: ClientRequest): Promise<void> {
   if (frame.method === "tools/call") return callTool(scope, request);
   if (frame.method === "initialize") return initialize(scope, request);
   if (sole !== null) {
-    const reply = await pass(sole, request, frame.text);
-    if (reply.kind === "answer") {
+    const reply = await pass(scope, sole, request, frame.text);
+    if (reply?.kind === "answer") {
       if (frame.method === "tools/list")
         await scope.catalogs.get(sole.key)?.seen(elementsIn(reply.text, "tools"));
       remember(scope, frame, reply);
@@ -102,6 +102,8 @@ function passes(scope: Scope, method: string): boolean {
 async function notification(scope: Scope, frame: NotificationFrame): Promise<void> {
   const { method, params, text } = frame;
   const { sole, services } = scope;
+  // Of a stopped agent nothing reaches a server but that it takes something back.
+  if (services.killSwitch.isKilled(scope.agent) && !/initialized$|cancelled$/.test(method)) return;
   switch (method) {
     case "notifications/initialized":
       if (sole !== null) await sole.clientInitialized(text);
@@ -139,6 +141,12 @@ async function answerServer(scope: Scope, frame: ResponseFrame): Promise<void> {
     return;
   }
   scope.serverRequests.delete(frame.key);
+  if (scope.services.killSwitch.isKilled(scope.agent)) {
+    await asked.link.notify(
+      errorFrame(asked.key, rpcCodes.refused, "Refused by the gateway: the agent is stopped"),
+    );
+    return;
+  }
   const reached =
     asked.method === "roots/list" ? reachedByRoots(frame.result, scope.services.protectedPaths) : undefined;
   if (reached !== undefined) {

@@ -66,6 +66,7 @@ export class Scope implements LinkOwner {
   capabilities: Json = {};
   protocolVersion: string | null = null;
   private ended = false;
+  private ending: Promise<number | null> | undefined;
   private counter = 0;
   private toolsTold = false;
   private readonly unsubscribe: () => void;
@@ -97,9 +98,13 @@ export class Scope implements LinkOwner {
     if (!this.ended) relayFromServer(this, link, frame, about);
   }
 
-  reconnected(link: ServerLink): void {
+  lost(link: ServerLink): void {
     this.catalogs.get(link.key)?.invalidate();
     this.lists.invalidate();
+    for (const [key, asked] of this.serverRequests) if (asked.link === link) this.serverRequests.delete(key);
+  }
+
+  reconnected(link: ServerLink): void {
     if (!this.ended) relayReconnect(this, link);
   }
 
@@ -119,17 +124,24 @@ export class Scope implements LinkOwner {
 
   /** The server and tool behind the name the client uses. @throws AegisError server_unavailable */
   async findTool(name: string): Promise<{ link: ServerLink; tool: CatalogTool } | undefined> {
+    let failure: unknown;
     for (const [key, link] of this.links) {
       // Which servers are worth asking; what counts is the comparison with the exposed name of a real tool below.
       if (this.sole === null && !mayBeOf(key, name)) continue;
       const catalog = this.catalogs.get(key);
-      await link.ready();
-      const direct = await catalog?.find(this.sole === null ? name.slice(key.length + 2) : name);
-      if (direct !== undefined && this.exposes(key, direct.name) === name) return { link, tool: direct };
-      for (const tool of (await catalog?.all())?.values() ?? []) {
-        if (this.exposes(key, tool.name) === name) return { link, tool };
+      try {
+        await link.ready();
+        const direct = await catalog?.find(this.sole === null ? name.slice(key.length + 2) : name);
+        if (direct !== undefined && this.exposes(key, direct.name) === name) return { link, tool: direct };
+        for (const tool of (await catalog?.all())?.values() ?? []) {
+          if (this.exposes(key, tool.name) === name) return { link, tool };
+        }
+      } catch (thrown) {
+        // Another server may still have it: one that is down must not take their tools along.
+        failure ??= thrown;
       }
     }
+    if (failure !== undefined) throw failure;
     return undefined;
   }
 
@@ -167,7 +179,9 @@ export class Scope implements LinkOwner {
 
   finish(request: ClientRequest): void {
     if (this.requests.get(request.key) === request) this.requests.delete(request.key);
-    if (request.progressToken !== null) this.byToken.delete(request.progressToken);
+    const { progressToken } = request;
+    if (progressToken !== null && this.byToken.get(progressToken) === request)
+      this.byToken.delete(progressToken);
   }
 
   /** For ids of ours in this scope. */
@@ -189,8 +203,12 @@ export class Scope implements LinkOwner {
    * The client is gone: held calls let go of their approvals, running ones are told, the servers are closed. Resolves
    * with the exit code of the only server, where it ended by itself.
    */
-  async end(): Promise<number | null> {
-    if (this.ended) return null;
+  end(): Promise<number | null> {
+    this.ending ??= this.close();
+    return this.ending;
+  }
+
+  private async close(): Promise<number | null> {
     this.ended = true;
     this.unsubscribe();
     this.abortAll("closed");

@@ -14,7 +14,7 @@ export interface Services {
   /** Id of this gateway at the backend. */
   readonly gateway: string;
   /** The sentence of a refusal that says how a person would allow the action for good; null where there is none. */
-  readonly howToAllow: (action: string) => string | null;
+  readonly howToAllow: (agent: string, action: string) => string | null;
   /** Paths that no root of a client may reach: AEGIS_HOME, the configuration, the policies. */
   readonly protectedPaths: readonly string[];
 }

@@ -56,7 +56,10 @@ export async function callTool(scope: Scope, request: ClientRequest): Promise<vo
     },
     currentTool: async () => {
       await link.ready();
-      return scope.catalogs.get(link.key)?.find(tool.name);
+      const catalog = scope.catalogs.get(link.key);
+      // Asked anew: a server may change a definition without a word, and what was approved is the old one.
+      catalog?.invalidate();
+      return catalog?.find(tool.name);
     },
     startedAt,
     verdict: null,

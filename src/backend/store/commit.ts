@@ -143,6 +143,7 @@ export class GroupCommit<B extends Flushable> {
   private transact(queued: Entry<B>[]): void {
     let entries = queued;
     let careful = false;
+    let done: B | null = null;
     while (entries.length > 0) {
       let running: Entry<B> | null = null;
       try {
@@ -156,9 +157,8 @@ export class GroupCommit<B extends Flushable> {
         running = null;
         batch.flush();
         this.commit.run();
-        for (const entry of entries) entry.settle();
-        this.committed(batch);
-        return;
+        done = batch;
+        break;
       } catch (thrown) {
         this.rollback();
         if (isBusy(thrown)) {
@@ -177,6 +177,14 @@ export class GroupCommit<B extends Flushable> {
           entries = entries.filter((entry) => entry !== broken);
         }
       }
+    }
+    if (done === null) return;
+    // Outside of what is tried again: it is written, whatever those say who hear of it.
+    for (const entry of entries) entry.settle();
+    try {
+      this.committed(done);
+    } catch (thrown) {
+      this.log.error({ err: thrown }, "what was written could not be told");
     }
   }
 

@@ -85,8 +85,12 @@ function answer(id: number, work: () => Promise<unknown>): void {
 }
 
 function whole(intent: SentIntent): PreparedIntent {
-  const needed = intent.arguments !== "" && intent.redacted === undefined;
-  return { ...intent, parsed: needed ? JSON.parse(intent.arguments) : {} };
+  return {
+    ...intent,
+    get parsed(): unknown {
+      return intent.arguments === "" ? {} : JSON.parse(intent.arguments);
+    },
+  };
 }
 
 /** The orders come from our own proxy, which is typed; here only their form is left. */

@@ -4,6 +4,7 @@ import { oneLine } from "../../frame/text.js";
 /** A reader this far behind is cut off; it can come back with the id of the last event it saw. */
 const UNREAD = 16 * 1024 * 1024;
 const KEEP_ALIVE = 15_000;
+const KEPT = 8 * 1024 * 1024;
 
 /**
  * One stream of Server-Sent Events to a client, which outlives the connections it is read on: what was sent is kept,
@@ -19,7 +20,11 @@ export class EventStream {
   size = 0;
   ended = false;
 
-  constructor(readonly id: number) {}
+  constructor(
+    readonly id: number,
+    /** Characters of events kept for a client that comes back. */
+    private readonly kept = KEPT,
+  ) {}
 
   get connected(): boolean {
     return this.response !== null;
@@ -54,6 +59,7 @@ export class EventStream {
     const event = { number: ++this.count, text: oneLine(text) };
     this.events.push(event);
     this.size += event.text.length;
+    this.trim(this.kept);
     this.write(event);
   }
 
@@ -62,14 +68,8 @@ export class EventStream {
     this.response?.end();
   }
 
-  /** Drops the connection, keeps the stream. */
-  detach(): void {
-    this.response?.end();
-    this.response = null;
-  }
-
   /** Lets go of the oldest events until at most `size` characters are kept. */
-  trim(size: number): void {
+  private trim(size: number): void {
     while (this.size > size) {
       const oldest = this.events.shift();
       if (oldest === undefined) break;

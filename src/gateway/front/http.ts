@@ -214,8 +214,14 @@ export class HttpFront {
       return null;
     }
     const session = new HttpSession(principal, path, bearer(request) ?? "");
-    session.scope = await this.options.newScope(session);
+    // Counted before anything is awaited: the limit holds for those that are being opened too.
     this.sessions.add(session);
+    try {
+      session.scope = await this.options.newScope(session);
+    } catch (thrown) {
+      await this.sessions.end(session);
+      throw thrown;
+    }
     return session;
   }
 

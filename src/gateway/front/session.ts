@@ -6,7 +6,7 @@ import type { ClientPort, Scope } from "../scope.js";
 import { EventStream } from "./event-stream.js";
 import { PostExchange } from "./post-exchange.js";
 
-/** Characters of events kept for clients that come back, all streams of a session together. */
+/** Characters of events kept for clients that come back, all ended streams of a session together. */
 const KEPT = 8 * 1024 * 1024;
 const KEPT_STREAMS = 64;
 /** The stream for what belongs to no request. */
@@ -64,7 +64,6 @@ export class HttpSession implements ClientPort {
     const standalone = this.streams.get(STANDALONE);
     if (standalone?.connected || hint === null) standalone?.push(text);
     else hint.send(text);
-    standalone?.trim(KEPT);
   }
 
   /** A GET: the standalone stream, or the one a `Last-Event-ID` belongs to. False where there is no such stream. */

@@ -57,8 +57,13 @@ export class HttpTransport implements Transport {
           resolve();
         },
         frame: (frame) => this.events.frame(frame, key ?? null),
-        end: (reason, reader) => {
+        end: (reason, reader, status) => {
           if (key === undefined) return;
+          // Some servers, the reference one among them, say 400 where the specification wants 404 for a lost session.
+          if (status === 400 && this.outstanding.get(key) === open && this.session !== undefined) {
+            this.sessionLost();
+            return;
+          }
           if (this.outstanding.get(key) === open && open.wanted && reader?.lastEventId)
             this.resume(key, open, reader);
           else this.lost(key, open, reason);
@@ -143,11 +148,16 @@ export class HttpTransport implements Transport {
     if (session !== undefined && this.session === undefined) this.session = session;
     if (status !== 404 || this.session === undefined || this.over) return true;
     // 2025-11-25, "Session Management": 404 on a session means that it is gone, with everything in it.
+    this.sessionLost();
+    return false;
+  }
+
+  private sessionLost(): void {
+    if (this.over) return;
     this.session = undefined;
     this.over = true;
     const reason = `the server ${this.key} ended the session`;
     queueMicrotask(() => this.events.closed(reason, null));
-    return false;
   }
 
   /** The server closed the stream of a request early and named an event: the answer comes on a GET from there. */

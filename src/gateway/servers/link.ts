@@ -7,7 +7,7 @@ import type { Json, RequestFrame, ResponseFrame, ServerFrame } from "../../frame
 import type { Logger } from "../../log.js";
 import { Slots } from "./slots.js";
 import { StdioTransport } from "./stdio.js";
-import type { Guard, Transport } from "./transport.js";
+import { type Guard, NotSent, type Transport } from "./transport.js";
 
 /** How a request to a server ended. */
 export type Reply =
@@ -20,6 +20,8 @@ export type Reply =
 /** What a link tells the scope it belongs to. */
 export interface LinkOwner {
   fromServer(link: ServerLink, frame: Exclude<ServerFrame, ResponseFrame>, about: string | null): void;
+  /** The connection died: what was known of the server may not hold for the next one. */
+  lost(link: ServerLink): void;
   /** A new connection took the place of one that died: whatever was set on the old one is gone. */
   reconnected(link: ServerLink): void;
   /** The server ended before it was ever initialized, or does not stay up. `code` is its exit code. */
@@ -37,6 +39,9 @@ export interface Outgoing {
 
 interface Pending {
   readonly resolve: (reply: Reply) => void;
+  readonly reject: (error: Error) => void;
+  /** The first byte was written. */
+  sent: boolean;
   /** The id to put back into the answer, where the wire carried another one. */
   readonly restore: string | null;
   timer: NodeJS.Timeout | undefined;
@@ -57,6 +62,7 @@ const LAST_RETRY = 3000;
 /** A connection that lived this long did not fail at start. */
 const SETTLED = 5000;
 const GIVE_UP = 5;
+const BURIED = 1024;
 
 /**
  * One server as one scope sees it: a connection of its own, re-made when it dies, with the requests that are open on
@@ -72,6 +78,8 @@ export class ServerLink {
   /** The making of `transport`, until it is gone. */
   private opening: Promise<void> | undefined;
   private pending = new Map<string, Pending>();
+  /** Keys of withdrawn requests whose answers may still come. */
+  private buried: string[] = [];
   /** The client's own `initialize`, to be said again to a new connection. */
   private hello: RequestFrame | undefined;
   private up = false;
@@ -201,9 +209,14 @@ export class ServerLink {
   withdraw(key: string, reason: string): void {
     const pending = this.pending.get(key);
     if (pending === undefined) return;
+    if (!pending.sent) {
+      this.pending.delete(key);
+      clearTimeout(pending.timer);
+      pending.reject(new NotSent(`it was not sent: ${reason}`));
+      return;
+    }
     this.settle(key, { kind: "withdrawn", reason });
-    // The entry stays, so that the late answer meets nobody and the id is not used again on this connection.
-    this.pending.set(key, { resolve: () => {}, restore: null, timer: undefined });
+    this.bury(key);
     const params = `{"requestId":${key},"reason":${JSON.stringify(reason)}}`;
     this.notify(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":${params}}`)
       .catch((thrown: unknown) =>
@@ -306,26 +319,43 @@ export class ServerLink {
     const { timeout, guard, restore = null, quiet = false } = options;
     const { transport } = this;
     if (transport === undefined) throw unavailable(this.key, "it is not running");
-    let resolve: (reply: Reply) => void = () => {};
-    const answered = new Promise<Reply>((done) => {
-      resolve = done;
+    return new Promise<Reply>((resolve, reject) => {
+      const pending: Pending = { resolve, reject, restore, sent: false, timer: undefined };
+      this.pending.set(key, pending);
+      // Counts from here: a server that does not read keeps the frame from being sent at all.
+      pending.timer = setTimeout(() => {
+        if (this.pending.get(key) !== pending) return;
+        const reason = `no answer within ${timeout / 1000} s`;
+        if (quiet) this.settle(key, { kind: "withdrawn", reason });
+        else this.withdraw(key, reason);
+      }, timeout);
+      const ask = (): void => {
+        if (this.pending.get(key) !== pending) throw new NotSent("it was withdrawn before it was sent");
+        guard?.();
+        pending.sent = true;
+      };
+      transport.send(text, { key, guard: ask }).catch((thrown: unknown) => {
+        if (this.pending.get(key) !== pending) return;
+        this.pending.delete(key);
+        clearTimeout(pending.timer);
+        reject(thrown instanceof Error ? thrown : new Error(reasonOf(thrown)));
+      });
     });
-    const pending: Pending = { resolve, restore, timer: undefined };
-    this.pending.set(key, pending);
-    try {
-      await transport.send(text, guard === undefined ? { key } : { key, guard });
-    } catch (thrown) {
-      if (this.pending.get(key) === pending) this.pending.delete(key);
-      throw thrown;
-    }
-    pending.timer = setTimeout(() => {
-      if (this.pending.get(key) !== pending) return;
-      const reason = `no answer within ${timeout / 1000} s`;
-      if (quiet) this.settle(key, { kind: "withdrawn", reason });
-      else this.withdraw(key, reason);
-    }, timeout);
-    if (this.pending.get(key) !== pending) clearTimeout(pending.timer);
-    return answered;
+  }
+
+  /** The entry stays for a while, so that the late answer meets nobody and the id is not used again meanwhile. */
+  private bury(key: string): void {
+    this.pending.set(key, {
+      resolve: () => {},
+      reject: () => {},
+      restore: null,
+      sent: true,
+      timer: undefined,
+    });
+    this.buried.push(key);
+    // A server that obeys the cancellation never answers: only so many are remembered.
+    const oldest = this.buried.length > BURIED ? this.buried.shift() : undefined;
+    if (oldest !== undefined && this.pending.get(oldest)?.timer === undefined) this.pending.delete(oldest);
   }
 
   private settle(key: string, reply: Reply): void {
@@ -348,7 +378,11 @@ export class ServerLink {
       return;
     }
     if (frame.kind !== "response") {
-      this.owner.fromServer(this, frame, about);
+      try {
+        this.owner.fromServer(this, frame, about);
+      } catch (thrown) {
+        this.log.warn({ server: this.key, reason: reasonOf(thrown) }, "a message of the server was dropped");
+      }
       return;
     }
     const pending = frame.key === null ? undefined : this.pending.get(frame.key);
@@ -372,6 +406,7 @@ export class ServerLink {
     this.transport = undefined;
     this.opening = undefined;
     this.log.warn({ server: this.key }, reason);
+    this.owner.lost(this);
     this.loseAll(reason);
     if (wasUp && performance.now() - this.upSince > SETTLED) this.failures = 0;
     if (this.initialized === undefined || ++this.failures >= GIVE_UP) this.owner.gaveUp(this, code);
@@ -404,6 +439,7 @@ export class ServerLink {
   private loseAll(reason: string): void {
     const lost = this.pending;
     this.pending = new Map();
+    this.buried = [];
     for (const pending of lost.values()) {
       clearTimeout(pending.timer);
       pending.resolve({ kind: "lost", reason });

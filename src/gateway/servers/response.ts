@@ -7,7 +7,7 @@ export interface ResponseEvents {
   start(controller: Dispatcher.DispatchController): void;
   frame(text: string): void;
   /** The response is complete. `reader` is null where it was not an event stream. */
-  end(reason: string, reader: SseReader | null): void;
+  end(reason: string, reader: SseReader | null, status: number): void;
   error(error: Error): void;
 }
 
@@ -68,7 +68,7 @@ export class ResponseHandler implements Dispatcher.DispatchHandler {
     }
     const reason =
       this.status >= 400 ? `it answered HTTP ${this.status}` : "the response ended without an answer";
-    this.on.end(reason, this.reader);
+    this.on.end(reason, this.reader, this.status);
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {

@@ -13,6 +13,8 @@ import { NotSent, type SendOptions, type Transport, type TransportEvents } from 
 export class StdioTransport implements Transport {
   private child: ChildProcess | undefined;
   private over = false;
+  /** Resolves when the frame that was written last has left this process. */
+  private flushed: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly key: string,
@@ -58,16 +60,14 @@ export class StdioTransport implements Transport {
 
   async send(text: string, { guard }: SendOptions = {}): Promise<void> {
     const stdin = this.child?.stdin;
-    // A full pipe would let Node keep the frame and write it after the lease: wait first, then ask, then write.
-    while (stdin?.writableNeedDrain && !stdin.destroyed && !this.over) {
-      await new Promise<void>((resolve) => {
-        stdin.once("drain", resolve);
-        stdin.once("close", resolve);
-      });
-    }
+    // What Node cannot hand to the pipe at once it keeps, and writes when the server reads again: after the lease, or
+    // after a kill. So nothing is given to it before the last frame is gone; then the guard is asked, then it is written.
+    while (stdin && stdin.writableLength > 0 && !this.over) await this.flushed;
     if (this.over || !stdin?.writable) throw new NotSent(`the server ${this.key} is not running`);
     guard?.();
-    stdin.write(`${oneLine(text)}\n`);
+    this.flushed = new Promise((resolve) => {
+      stdin.write(`${oneLine(text)}\n`, () => resolve());
+    });
   }
 
   answered(): void {}

@@ -19,7 +19,7 @@ export function forward({ backend, killSwitch }: Services): Step {
     const { request, link, intent } = call;
     try {
       const queued = link.slots.enter();
-      if (queued !== undefined) await queued;
+      if (queued !== undefined && !(await turnOf(call, queued))) throw new Aborted();
       try {
         for (let renewals = 0; ; renewals++) {
           try {
@@ -36,8 +36,9 @@ export function forward({ backend, killSwitch }: Services): Step {
         link.slots.leave();
       }
     } catch (thrown) {
-      if (thrown instanceof Aborted)
+      if (thrown instanceof Aborted || (thrown instanceof NotSent && request.aborted !== null)) {
         return request.aborted === "killed" ? killed(false) : { kind: "cancelled" };
+      }
       if (thrown instanceof NotSent) return { kind: "not_forwarded", reason: thrown.message };
       if (thrown instanceof LeaseExpired) {
         return { kind: "not_forwarded", reason: "the gateway is too busy to send calls in time" };
@@ -68,6 +69,24 @@ export function forward({ backend, killSwitch }: Services): Step {
     });
     return answered;
   }
+}
+
+/** Waits for a slot; false where the call was withdrawn meanwhile, and the slot has been passed on. */
+function turnOf({ request, link }: Call, queued: Promise<void>): Promise<boolean> {
+  return new Promise((resolve) => {
+    let left = false;
+    request.onAbort(() => {
+      left = true;
+      resolve(false);
+    });
+    queued.then(
+      () => {
+        if (left) link.slots.leave();
+        else resolve(true);
+      },
+      () => resolve(false),
+    );
+  });
 }
 
 function resultOf(call: Call, reply: Reply): CallResult {

@@ -20,6 +20,21 @@ export function hold({ backend, desk, config, killSwitch, howToAllow }: Services
     const { approval, rule } = call.verdict;
     if (approval === undefined) throw new Error("a REVIEW without an approval");
 
+    try {
+      return await held(call, approval, rule, next);
+    } catch (thrown) {
+      // A waiter that stayed behind would keep the repeat of the call from finding its approval.
+      await backend.detachWaiter(approval.id, call.intent.call);
+      throw thrown;
+    }
+  };
+
+  async function held(
+    call: Call,
+    approval: Waiting,
+    rule: string | null,
+    next: () => Promise<CallResult>,
+  ): Promise<CallResult> {
     const ended = await wait(call, approval);
     switch (ended) {
       case "approved":
@@ -46,7 +61,7 @@ export function hold({ backend, desk, config, killSwitch, howToAllow }: Services
         if (killSwitch.isKilled(call.intent.agent)) return killed(approval.id);
         return refusedAfter(await backend.approval(approval.id), rule);
     }
-  };
+  }
 
   function wait(call: Call, approval: Waiting): Promise<Ended> {
     return new Promise((resolve) => {
@@ -80,7 +95,7 @@ export function hold({ backend, desk, config, killSwitch, howToAllow }: Services
   }
 
   function pendingText(call: Call, id: number): string {
-    const allow = howToAllow(call.intent.action);
+    const allow = howToAllow(call.intent.agent, call.intent.action);
     return (
       `${call.intent.action} needs a person's approval and nobody has decided yet (approval ${id}). ` +
       `A person decides with \`aegis approve ${id}\` or \`aegis deny ${id}\`. ` +
