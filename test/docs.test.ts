@@ -95,12 +95,12 @@ test("every script that is named exists", () => {
 
 test("the table of errors is the table in the code, both ways", () => {
   const text = read("docs/errors.md");
-  const listed = [...text.matchAll(/^\| `(\w+)` \| (.*) \|$/gm)].map(([, code = "", meaning = ""]) => [
+  const listed = [...text.matchAll(/^\| `(\w+)` *\| (.*?) *\|$/gm)].map(([, code = "", meaning = ""]) => [
     code,
     meaning,
   ]);
   expect(Object.fromEntries(listed)).toEqual(errorCodes);
-  const wire = [...text.matchAll(/^\| (-\d+) \|/gm)].map(([, code]) => Number(code));
+  const wire = [...text.matchAll(/^\| (-\d+) *\|/gm)].map(([, code]) => Number(code));
   expect(new Set(wire)).toEqual(new Set(Object.values(rpcCodes)));
 });
 
