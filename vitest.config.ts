@@ -5,6 +5,7 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     testTimeout: 20_000,
     hookTimeout: 20_000,
-    maxWorkers: 2,
+    // Most of the time a test waits for processes of its own: more of them than cores shorten the whole.
+    maxWorkers: 4,
   },
 });

@@ -96,7 +96,10 @@ async function overStdio(parts: Parts, input: Readable, output: Writable): Promi
   );
   // Ahead of the handshake, so that the server boots while we do.
   if (scope.sole !== null) {
-    scope.sole.open().catch(fail);
+    scope.sole.open().catch((thrown: unknown) => {
+      // Where the client left while the server was starting, its end is the end, not the start that came to nothing.
+      if (!scope.isEnding) fail(thrown);
+    });
   }
   front
     .serve(scope)

@@ -189,6 +189,10 @@ export class Scope implements LinkOwner {
     return ++this.counter;
   }
 
+  get isEnding(): boolean {
+    return this.ended;
+  }
+
   get busy(): boolean {
     return this.requests.size > 0;
   }

@@ -113,7 +113,7 @@ describe("the gateway does not start", () => {
   });
 
   it("where a server reaches AEGIS_HOME; --allow-home starts it and is recorded", async () => {
-    const args = ["--policies", place.policies, "--", ...fakeServer(), place.root];
+    const args = ["--policies", place.policies, "--", ...fakeServer(), "--name", place.root];
     const refused = await run("wrap", ...args);
     expect(refused).toMatchObject({ code: 1, stdout: "" });
     expect(refused.stderr).toContain(`is given the argument ${place.root}, which holds AEGIS_HOME`);
