@@ -1,11 +1,22 @@
 import { defineConfig } from "vitest/config";
 
+/** Files that take long because time, or the number of real peers, is their subject: `npm run test:slow`, and CI. */
+const slow = [
+  "test/gateway/peers.test.ts",
+  "test/gateway/slow-request.test.ts",
+  "test/backend/processes.test.ts",
+];
+
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
-    testTimeout: 20_000,
-    hookTimeout: 20_000,
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    expect: { poll: { timeout: 8000 } },
     // Most of the time a test waits for processes of its own: more of them than cores shorten the whole.
-    maxWorkers: 4,
+    maxWorkers: 3,
+    projects: [
+      { extends: true, test: { name: "quick", include: ["test/**/*.test.ts"], exclude: slow } },
+      { extends: true, test: { name: "slow", include: slow } },
+    ],
   },
 });

@@ -333,6 +333,8 @@ describe.each(transports)("over %s", (_, open) => {
   beforeAll(async () => {
     connection = await open();
     person = await openPerson(connection.place);
+    // What is counted below begins behind the handshake.
+    await alive();
   });
   afterAll(async () => {
     await person?.leave();
