@@ -3,7 +3,8 @@ import { harmless } from "./methods.js";
 import { errorFrame } from "./reply.js";
 import type { ClientRequest } from "./request.js";
 import type { Scope } from "./scope.js";
-import type { Reply, ServerLink } from "./servers/link.js";
+import type { ServerLink } from "./servers/link.js";
+import type { Reply } from "./servers/open-requests.js";
 import { NotSent } from "./servers/transport.js";
 
 /** Sends a request to one server as `text`, and its answer back as it is. Null where the request ended before that. */

@@ -5,17 +5,10 @@ import { isObject, parseServerFrame } from "../../frame/parse.js";
 import { spanAt, splice } from "../../frame/text.js";
 import type { Json, RequestFrame, ResponseFrame, ServerFrame } from "../../frame/types.js";
 import type { Logger } from "../../log.js";
+import { OpenRequests, type Reply, type RequestOptions } from "./open-requests.js";
 import { Slots } from "./slots.js";
 import { StdioTransport } from "./stdio.js";
-import { type Guard, NotSent, type Transport } from "./transport.js";
-
-/** How a request to a server ended. */
-export type Reply =
-  | { readonly kind: "answer"; readonly text: string; readonly frame: ResponseFrame }
-  /** Bytes were sent, and no answer will come: the outcome is unknown. */
-  | { readonly kind: "lost"; readonly reason: string }
-  /** Withdrawn by us: cancelled, killed, or out of time. */
-  | { readonly kind: "withdrawn"; readonly reason: string };
+import type { Guard, Transport } from "./transport.js";
 
 /** What a link tells the scope it belongs to. */
 export interface LinkOwner {
@@ -37,24 +30,7 @@ export interface Outgoing {
   wire: string | null;
 }
 
-interface Pending {
-  readonly resolve: (reply: Reply) => void;
-  readonly reject: (error: Error) => void;
-  /** The first byte was written. */
-  sent: boolean;
-  /** The id to put back into the answer, where the wire carried another one. */
-  readonly restore: string | null;
-  timer: NodeJS.Timeout | undefined;
-}
-
-interface ExchangeOptions {
-  /** Milliseconds. */
-  readonly timeout: number;
-  readonly guard?: Guard | undefined;
-  readonly restore?: string;
-  /** Not to be cancelled by a notification: the specification forbids it for `initialize`. */
-  readonly quiet?: boolean;
-}
+type ExchangeOptions = Omit<RequestOptions, "expired"> & Partial<Pick<RequestOptions, "expired">>;
 
 const FIRST_RETRY = 100;
 /** An allowed call must work again within 5 s of the end of a fault (invariant 10). */
@@ -62,7 +38,6 @@ const LAST_RETRY = 3000;
 /** A connection that lived this long did not fail at start. */
 const SETTLED = 5000;
 const GIVE_UP = 5;
-const BURIED = 1024;
 
 /**
  * One server as one scope sees it: a connection of its own, re-made when it dies, with the requests that are open on
@@ -77,9 +52,7 @@ export class ServerLink {
   private transport: Transport | undefined;
   /** The making of `transport`, until it is gone. */
   private opening: Promise<void> | undefined;
-  private pending = new Map<string, Pending>();
-  /** Keys of withdrawn requests whose answers may still come. */
-  private buried: string[] = [];
+  private readonly requests = new OpenRequests();
   /** The client's own `initialize`, to be said again to a new connection. */
   private hello: RequestFrame | undefined;
   private up = false;
@@ -125,7 +98,7 @@ export class ServerLink {
     this.hello = frame;
     const shaking = (async () => {
       await this.open();
-      const reply = await this.exchange(frame.text, frame.key, this.handshake);
+      const reply = await this.shake(frame.text, frame.key);
       if (reply.kind === "answer") this.handshakeAnswered(reply.frame);
       return reply;
     })();
@@ -178,7 +151,7 @@ export class ServerLink {
   forward(request: Outgoing, guard?: Guard): Promise<Reply> {
     const { text, key } = request;
     const { timeout } = this.server;
-    if (!this.pending.has(key)) {
+    if (!this.requests.has(key)) {
       request.wire = key;
       return this.exchange(text, key, { timeout, guard });
     }
@@ -207,16 +180,7 @@ export class ServerLink {
 
   /** Takes a request back: the server is told, its late answer is dropped. */
   withdraw(key: string, reason: string): void {
-    const pending = this.pending.get(key);
-    if (pending === undefined) return;
-    if (!pending.sent) {
-      this.pending.delete(key);
-      clearTimeout(pending.timer);
-      pending.reject(new NotSent(`it was not sent: ${reason}`));
-      return;
-    }
-    this.settle(key, { kind: "withdrawn", reason });
-    this.bury(key);
+    if (!this.requests.withdraw(key, reason)) return;
     const params = `{"requestId":${key},"reason":${JSON.stringify(reason)}}`;
     this.notify(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":${params}}`)
       .catch((thrown: unknown) =>
@@ -227,7 +191,7 @@ export class ServerLink {
 
   /** Progress came for this request: it is alive. */
   touch(key: string): void {
-    this.pending.get(key)?.timer?.refresh();
+    this.requests.touch(key);
   }
 
   /** Resolves with the exit code of a process that ended by itself, else null. */
@@ -235,7 +199,7 @@ export class ServerLink {
     if (this.closed) return null;
     this.closed = true;
     this.up = false;
-    this.loseAll("the connection was closed");
+    this.requests.loseAll("the connection was closed");
     return (await this.transport?.close()) ?? null;
   }
 
@@ -253,7 +217,7 @@ export class ServerLink {
     } catch (thrown) {
       this.transport = undefined;
       this.opening = undefined;
-      this.loseAll(reasonOf(thrown));
+      this.requests.loseAll(reasonOf(thrown));
       throw thrown;
     }
   }
@@ -266,7 +230,7 @@ export class ServerLink {
         if (current()) this.received(text, about);
       },
       failed: (key: string, reason: string): void => {
-        if (current()) this.settle(key, { kind: "lost", reason });
+        if (current()) this.requests.lose(key, reason);
       },
       closed: (reason: string, code: number | null): void => {
         if (current()) this.died(reason, code);
@@ -288,7 +252,7 @@ export class ServerLink {
       await this.open();
       const id = this.nextId();
       const text = hello.spans.id === undefined ? hello.text : splice(hello.text, hello.spans.id, id);
-      const reply = await this.exchange(text, id, this.handshake);
+      const reply = await this.shake(text, id);
       if (reply.kind !== "answer") throw unavailable(this.key, reply.reason);
       if (reply.frame.result === undefined) throw unavailable(this.key, describe(reply.frame.error));
       this.handshakeAnswered(reply.frame);
@@ -311,60 +275,18 @@ export class ServerLink {
       this.transport?.negotiated(frame.result.protocolVersion);
   }
 
-  private get handshake(): ExchangeOptions {
-    return { timeout: this.server.startTimeout, quiet: true };
+  /** The specification forbids to cancel `initialize`: out of time, it is only given up. */
+  private shake(text: string, key: string): Promise<Reply> {
+    const expired = (id: string, reason: string): void => this.requests.lose(id, reason);
+    return this.exchange(text, key, { timeout: this.server.startTimeout, expired });
   }
 
   private async exchange(text: string, key: string, options: ExchangeOptions): Promise<Reply> {
-    const { timeout, guard, restore = null, quiet = false } = options;
-    const { transport } = this;
-    if (transport === undefined) throw unavailable(this.key, "it is not running");
-    return new Promise<Reply>((resolve, reject) => {
-      const pending: Pending = { resolve, reject, restore, sent: false, timer: undefined };
-      this.pending.set(key, pending);
-      // Counts from here: a server that does not read keeps the frame from being sent at all.
-      pending.timer = setTimeout(() => {
-        if (this.pending.get(key) !== pending) return;
-        const reason = `no answer within ${timeout / 1000} s`;
-        if (quiet) this.settle(key, { kind: "withdrawn", reason });
-        else this.withdraw(key, reason);
-      }, timeout);
-      const ask = (): void => {
-        if (this.pending.get(key) !== pending) throw new NotSent("it was withdrawn before it was sent");
-        guard?.();
-        pending.sent = true;
-      };
-      transport.send(text, { key, guard: ask }).catch((thrown: unknown) => {
-        if (this.pending.get(key) !== pending) return;
-        this.pending.delete(key);
-        clearTimeout(pending.timer);
-        reject(thrown instanceof Error ? thrown : new Error(reasonOf(thrown)));
-      });
-    });
+    if (this.transport === undefined) throw unavailable(this.key, "it is not running");
+    return this.requests.send(this.transport, text, key, { expired: this.expired, ...options });
   }
 
-  /** The entry stays for a while, so that the late answer meets nobody and the id is not used again meanwhile. */
-  private bury(key: string): void {
-    this.pending.set(key, {
-      resolve: () => {},
-      reject: () => {},
-      restore: null,
-      sent: true,
-      timer: undefined,
-    });
-    this.buried.push(key);
-    // A server that obeys the cancellation never answers: only so many are remembered.
-    const oldest = this.buried.length > BURIED ? this.buried.shift() : undefined;
-    if (oldest !== undefined && this.pending.get(oldest)?.timer === undefined) this.pending.delete(oldest);
-  }
-
-  private settle(key: string, reply: Reply): void {
-    const pending = this.pending.get(key);
-    if (pending === undefined) return;
-    this.pending.delete(key);
-    clearTimeout(pending.timer);
-    pending.resolve(reply);
-  }
+  private readonly expired = (key: string, reason: string): void => this.withdraw(key, reason);
 
   private received(text: string, about: string | null): void {
     let frame: ServerFrame;
@@ -385,18 +307,11 @@ export class ServerLink {
       }
       return;
     }
-    const pending = frame.key === null ? undefined : this.pending.get(frame.key);
-    if (frame.key === null || pending === undefined) {
+    if (frame.key === null || !this.requests.answer(frame.key, text, frame)) {
       this.log.warn({ server: this.key, id: frame.key }, "the server answered what nobody asked; dropped");
       return;
     }
     this.transport?.answered(frame.key);
-    if (pending.restore === null) this.settle(frame.key, { kind: "answer", text, frame });
-    else {
-      const id = spanAt(text, "id");
-      const restored = id === undefined ? text : splice(text, id, pending.restore);
-      this.settle(frame.key, { kind: "answer", text: restored, frame });
-    }
   }
 
   private died(reason: string, code: number | null): void {
@@ -407,7 +322,7 @@ export class ServerLink {
     this.opening = undefined;
     this.log.warn({ server: this.key }, reason);
     this.owner.lost(this);
-    this.loseAll(reason);
+    this.requests.loseAll(reason);
     if (wasUp && performance.now() - this.upSince > SETTLED) this.failures = 0;
     if (this.initialized === undefined || ++this.failures >= GIVE_UP) this.owner.gaveUp(this, code);
     this.scheduleRestart();
@@ -421,7 +336,7 @@ export class ServerLink {
     this.generation++;
     this.failures++;
     this.startFailed = true;
-    this.loseAll("the server did not start");
+    this.requests.loseAll("the server did not start");
     this.scheduleRestart();
     await transport?.close();
   }
@@ -434,16 +349,6 @@ export class ServerLink {
       if (this.closed || this.up) return;
       this.ready().catch((thrown: unknown) => this.log.warn({ server: this.key }, reasonOf(thrown)));
     }, wait).unref();
-  }
-
-  private loseAll(reason: string): void {
-    const lost = this.pending;
-    this.pending = new Map();
-    this.buried = [];
-    for (const pending of lost.values()) {
-      clearTimeout(pending.timer);
-      pending.resolve({ kind: "lost", reason });
-    }
   }
 }
 

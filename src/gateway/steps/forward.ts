@@ -1,7 +1,7 @@
 import { AegisError } from "../../errors.js";
 import { type Call, type CallResult, refusedBy } from "../call.js";
 import type { Step } from "../pipeline.js";
-import type { Reply } from "../servers/link.js";
+import type { Reply } from "../servers/open-requests.js";
 import { NotSent } from "../servers/transport.js";
 import type { Services } from "../services.js";
 import { accept } from "./authorize.js";
