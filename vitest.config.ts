@@ -12,6 +12,8 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 30_000,
     expect: { poll: { timeout: 8000 } },
+    // Processes that are killed and suspended on a machine shared with others: CI says it twice before it says no.
+    retry: process.env.CI ? 1 : 0,
     // Most of the time a test waits for processes of its own: more of them than cores shorten the whole.
     maxWorkers: 3,
     projects: [
