@@ -1,9 +1,9 @@
-import { realpathSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { Config, StdioServer } from "../config.js";
 import { AegisError } from "../errors.js";
+import { realPath } from "../real-path.js";
 import { visible } from "../visible.js";
 
 /** A way in which a server reaches what decides about it (invariant 5). */
@@ -60,8 +60,8 @@ export function checkBoundary(config: Config, options: BoundaryOptions): Finding
 
 /** Where it is, and where the link to it stands: who replaces the link replaces the file. */
 function places(name: string, path: string, folder: boolean): Protected[] {
-  const link = join(real(dirname(resolve(path))), basename(path));
-  return [...new Set([real(path), link])].map((place) => ({ name, path: place, folder }));
+  const link = join(realPath(dirname(resolve(path))), basename(path));
+  return [...new Set([realPath(path), link])].map((place) => ({ name, path: place, folder }));
 }
 
 function findingsFor(
@@ -80,7 +80,7 @@ function findingsFor(
     });
   };
   const cwd = resolve(server.cwd ?? process.cwd());
-  const reachedByCwd = reaches(real(cwd), paths);
+  const reachedByCwd = reaches(realPath(cwd), paths);
   if (reachedByCwd !== null && server.cwd !== undefined) {
     add(given, `the working directory ${visible(cwd)}`, reachedByCwd.sentence);
   } else if (reachedByCwd !== null) {
@@ -100,7 +100,7 @@ function findingsFor(
     // A command without a slash is looked up in PATH.
     if (kind === "command" && !/[/\\]/.test(word)) continue;
     const reached = pathsIn(word, cwd)
-      .map((path) => reaches(real(path), paths))
+      .map((path) => reaches(realPath(path), paths))
       .find((found) => found !== null);
     if (reached) add(given, `the ${kind} ${visible(word)}`, reached.sentence);
   }
@@ -159,18 +159,4 @@ function reaches(
 function isWithin(path: string, folder: string): boolean {
   const way = relative(folder, path);
   return way !== "" && way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way);
-}
-
-/** The path with every symbolic link resolved, also where its last parts do not exist yet. */
-function real(path: string): string {
-  const missing: string[] = [];
-  for (let existing = resolve(path); ; existing = dirname(existing)) {
-    try {
-      // The native one gives the letters' case as the disk has it, where case does not count.
-      return join(realpathSync.native(existing), ...missing.toReversed());
-    } catch {
-      if (dirname(existing) === existing) return resolve(path);
-      missing.push(existing.slice(dirname(existing).length).replace(/^[/\\]/, ""));
-    }
-  }
 }

@@ -1,8 +1,8 @@
-import { realpathSync } from "node:fs";
 import { homedir } from "node:os";
-import { basename, dirname, isAbsolute, join, relative, resolve, sep } from "node:path";
+import { isAbsolute, join, relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import { isObject } from "../frame/parse.js";
+import { realPath } from "../real-path.js";
 
 /** True where one of the two folders contains the other, or they are the same. */
 export function reaches(root: string, path: string): boolean {
@@ -10,18 +10,8 @@ export function reaches(root: string, path: string): boolean {
 }
 
 function contains(folder: string, path: string): boolean {
-  const way = relative(real(folder), real(path));
+  const way = relative(realPath(folder), realPath(path));
   return way === "" || (way !== ".." && !way.startsWith(`..${sep}`) && !isAbsolute(way));
-}
-
-/** Where a path leads once its links are followed, also where its last parts do not exist yet. */
-function real(path: string): string {
-  const full = resolve(path);
-  try {
-    return realpathSync.native(full);
-  } catch {
-    return dirname(full) === full ? full : join(real(dirname(full)), basename(full));
-  }
 }
 
 /**
