@@ -135,7 +135,7 @@ describe("aegis kill", () => {
   it("withdraws calls in flight, and drops what still comes of them (K3)", async () => {
     const client = await connect("flier", { listen: true });
     const canary = fresh();
-    const { id, answer } = client.call("slow", { args: { ms: 900, stubborn: true, canary } });
+    const { id, answer } = client.call("slow", { args: { ms: 3000, stubborn: true, canary } });
     const run = await ran(canary);
     const { at } = await kill("flier");
     const frame = await answer;
@@ -157,7 +157,7 @@ describe("aegis kill", () => {
   it("refuses what the servers ask of the client (sampling)", async () => {
     const client = await connect("sampled", { listen: true });
     const canary = fresh();
-    client.call("sample", { args: { ms: 900, canary } });
+    client.call("sample", { args: { ms: 3000, canary } });
     await ran(canary);
     await kill("sampled");
     await eventually("a refusal at the server", () =>
