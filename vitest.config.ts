@@ -5,6 +5,7 @@ const slow = [
   "test/gateway/peers.test.ts",
   "test/gateway/slow-request.test.ts",
   "test/backend/processes.test.ts",
+  "test/backend/postgres-deadlines.test.ts",
 ];
 
 export default defineConfig({
@@ -16,6 +17,8 @@ export default defineConfig({
     retry: process.env.CI ? 1 : 0,
     // Most of the time a test waits for processes of its own: more of them than cores shorten the whole.
     maxWorkers: 3,
+    // Starts nothing until a test asks for a database.
+    globalSetup: "test/fixtures/postgres/setup.ts",
     projects: [
       { extends: true, test: { name: "quick", include: ["test/**/*.test.ts"], exclude: slow } },
       { extends: true, test: { name: "slow", include: slow } },

@@ -13,7 +13,9 @@ export const errorCodes = {
   unknown_agent: "No agent of that name has ever been seen by this backend.",
   unknown_approval: "No approval of that id exists, or it may not be seen.",
   unknown_token: "No token of that id exists.",
+  unknown_gateway: "The gateway is not registered with this backend, or not by this principal.",
   approval_settled: "The approval was already decided, has expired, or is void.",
+  approval_differs: "The approval is for something else than what its approver saw.",
   not_permitted: "The principal's role or group does not allow this.",
   backend_unavailable: "The backend did not answer in time, or could not write.",
   backend_unsupported: "The backend that was asked for cannot be used.",
@@ -22,6 +24,7 @@ export const errorCodes = {
   server_unavailable: "An MCP server did not start, or is not answering.",
   address_in_use: "The address to listen on is taken.",
   ledger_broken: "The ledger does not verify.",
+  ledger_key: "The key that signs the ledger, or a public key to verify it with, cannot be used.",
 } as const;
 
 export type ErrorCode = keyof typeof errorCodes;

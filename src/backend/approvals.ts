@@ -10,7 +10,7 @@ import {
 } from "./approval-rows.js";
 import type { Batch } from "./batch.js";
 import { redactText } from "./ledger/redact.js";
-import type { Connection, Statement } from "./store/driver.js";
+import type { Statement, Store } from "./store/store.js";
 
 /** Milliseconds a clock may be set back. An approval from further in the future can not be judged: it has expired. */
 const SKEW = 60_000;
@@ -29,12 +29,15 @@ export interface Question {
 
 /** The stored questions of held calls, and every change of their state. */
 export class Approvals {
-  private readonly select: Statement;
+  private readonly selectCommitted: Statement;
   private readonly selectAll: Statement;
   private readonly selectStatus: Statement;
+  private readonly selectAnyDue: Statement;
+  private readonly select: Statement;
   private readonly selectFree: Statement;
   private readonly selectDue: Statement;
   private readonly selectOpenOf: Statement;
+  private readonly selectLatest: Statement;
   private readonly insert: Statement;
   private readonly setWaiter: Statement;
   private readonly clearWaiter: Statement;
@@ -47,70 +50,100 @@ export class Approvals {
    */
   private readonly deadlines = new Map<number, { readonly at: number; readonly opened: number }>();
 
-  constructor(connection: Connection) {
-    this.select = connection.prepare("SELECT * FROM approvals WHERE id = ?");
-    this.selectAll = connection.prepare("SELECT * FROM approvals ORDER BY id");
-    this.selectStatus = connection.prepare("SELECT * FROM approvals WHERE status = ? ORDER BY id");
-    this.selectFree = connection.prepare(
+  constructor({ reader, writer }: Store) {
+    this.selectCommitted = reader.prepare("SELECT * FROM approvals WHERE id = ?");
+    this.selectAll = reader.prepare("SELECT * FROM approvals ORDER BY id");
+    this.selectStatus = reader.prepare("SELECT * FROM approvals WHERE status = ? ORDER BY id");
+    this.selectAnyDue = reader.prepare(`SELECT id FROM approvals WHERE ${OPEN} AND expires_at <= ? LIMIT 1`);
+    this.select = writer.prepare("SELECT * FROM approvals WHERE id = ?");
+    this.selectFree = writer.prepare(
       `SELECT * FROM approvals WHERE digest = ? AND agent = ? AND principal = ? AND ${OPEN} AND waiter_call IS NULL
-       ORDER BY status = 'approved' DESC, id`,
+       ORDER BY CASE status WHEN 'approved' THEN 0 ELSE 1 END, id`,
     );
-    this.selectDue = connection.prepare(`SELECT * FROM approvals WHERE ${OPEN} AND expires_at <= ?`);
-    this.selectOpenOf = connection.prepare(`SELECT * FROM approvals WHERE agent = ? AND ${OPEN} ORDER BY id`);
-    this.insert = connection.prepare(
-      `INSERT INTO approvals (agent, principal, server, tool, action, definition, arguments, redacted, status, rule,
+    this.selectDue = writer.prepare(`SELECT * FROM approvals WHERE ${OPEN} AND expires_at <= ?`);
+    this.selectOpenOf = writer.prepare(`SELECT * FROM approvals WHERE agent = ? AND ${OPEN} ORDER BY id`);
+    this.selectLatest = reader.prepare(
+      `SELECT * FROM approvals WHERE agent = ? AND action = ? AND status IN ('pending', 'approved', 'denied', 'consumed')
+       ORDER BY id DESC LIMIT 1`,
+    );
+    this.insert = writer.prepare(
+      `INSERT INTO approvals (id, agent, principal, server, tool, action, definition, arguments, redacted, status, rule,
          reason, digest, created_at, expires_at, waiter_gateway, waiter_call)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?) RETURNING *`,
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?) RETURNING *`,
     );
-    this.setWaiter = connection.prepare(
+    this.setWaiter = writer.prepare(
       "UPDATE approvals SET waiter_gateway = ?, waiter_call = ? WHERE id = ? RETURNING *",
     );
-    this.clearWaiter = connection.prepare(
+    this.clearWaiter = writer.prepare(
       "UPDATE approvals SET waiter_gateway = NULL, waiter_call = NULL WHERE id = ? AND waiter_call = ?",
     );
-    this.setDecided = connection.prepare(
+    this.setDecided = writer.prepare(
       `UPDATE approvals SET status = ?, decided_at = ?, decided_by = ?, decided_token = ?, decided_reason = ?
        WHERE id = ? AND status = 'pending' RETURNING *`,
     );
     // Every end erases the exact arguments and frees the waiter.
-    this.setEnded = connection.prepare(
+    this.setEnded = writer.prepare(
       `UPDATE approvals SET status = ?, arguments = redacted, waiter_gateway = NULL, waiter_call = NULL,
-         consumed_call = ?, decided_reason = coalesce(?, decided_reason)
+         consumed_call = ?, decided_reason = coalesce(CAST(? AS TEXT), decided_reason)
        WHERE id = ? AND status = ? RETURNING *`,
     );
-    this.selectConsumed = connection.prepare("SELECT * FROM approvals WHERE consumed_call = ?");
+    this.selectConsumed = writer.prepare("SELECT * FROM approvals WHERE consumed_call = ?");
   }
 
-  get(id: number): ApprovalRow | undefined {
-    return Number.isSafeInteger(id) ? (this.select.get(id) as ApprovalRow | undefined) : undefined;
+  /** Inside a transaction. */
+  async get(id: number): Promise<ApprovalRow | undefined> {
+    return Number.isSafeInteger(id) ? ((await this.select.get(id)) as ApprovalRow | undefined) : undefined;
   }
 
-  list(status: ApprovalStatus | undefined, live: ReadonlySet<string>): Approval[] {
-    const rows = status === undefined ? this.selectAll.all() : this.selectStatus.all(status);
+  async committed(id: number): Promise<ApprovalRow | undefined> {
+    if (!Number.isSafeInteger(id)) return undefined;
+    return (await this.selectCommitted.get(id)) as ApprovalRow | undefined;
+  }
+
+  async list(status: ApprovalStatus | undefined, live: ReadonlySet<string>): Promise<Approval[]> {
+    const rows = await (status === undefined ? this.selectAll.all() : this.selectStatus.all(status));
     return (rows as ApprovalRow[]).map((row) => approvalOf(row, live));
   }
 
+  /** Committed: the newest one of an action that is open or was decided; null where there is none. */
+  async latest(agent: string, action: string): Promise<Approval | null> {
+    const row = (await this.selectLatest.get(agent, action)) as ApprovalRow | undefined;
+    // Nobody waits on one that is found by its action.
+    return row === undefined ? null : approvalOf(row, new Set());
+  }
+
   /** The approval that this call has used. */
-  consumedBy(call: string): ApprovalRow | undefined {
-    return this.selectConsumed.get(call) as ApprovalRow | undefined;
+  async consumedBy(call: string): Promise<ApprovalRow | undefined> {
+    return (await this.selectConsumed.get(call)) as ApprovalRow | undefined;
   }
 
   /**
    * Attaches to an open approval of the same call that nobody waits on (`policy.md`, “A repeat”), one that was already
    * approved first; else opens one. A call that is identical to one that waits gets its own.
    */
-  ask(batch: Batch, question: Question): ApprovalRow {
-    const { intent, digest, redacted, rule, reason, expires } = question;
-    const live = batch.liveGateways();
+  async ask(batch: Batch, question: Question): Promise<ApprovalRow> {
+    const { intent, digest } = question;
+    const live = await batch.liveGateways();
     const waiter = live.has(intent.gateway)
       ? ([intent.gateway, intent.call] as const)
       : ([null, null] as const);
-    for (const row of this.selectFree.all(digest, intent.agent, intent.principal) as ApprovalRow[]) {
-      if (this.expireIfDue(batch, row)) continue;
-      return this.setWaiter.get(...waiter, row.id) as ApprovalRow;
+    const free = (await this.selectFree.all(digest, intent.agent, intent.principal)) as ApprovalRow[];
+    for (const row of free) {
+      if (await this.expireIfDue(batch, row)) continue;
+      return (await this.setWaiter.get(...waiter, row.id)) as ApprovalRow;
     }
+    return this.open(batch, question, waiter);
+  }
+
+  /** Opens one, whatever others of the same call there are. */
+  async open(
+    batch: Batch,
+    { intent, digest, redacted, rule, reason, expires }: Question,
+    waiter: readonly [gateway: string, call: string] | readonly [null, null] = [null, null],
+  ): Promise<ApprovalRow> {
     const { agent, principal, server, tool, action, definition } = intent;
-    const opened = this.insert.get(
+    const opened = (await this.insert.get(
+      await batch.nextId("approvals"),
       agent,
       principal,
       server,
@@ -125,27 +158,27 @@ export class Approvals {
       batch.now,
       batch.now + expires,
       ...waiter,
-    ) as ApprovalRow;
+    )) as ApprovalRow;
     this.deadlines.set(opened.id, { at: performance.now() + expires, opened: batch.now });
-    batch.emit({ kind: "approval", id: opened.id, status: "pending" });
+    await batch.emit({ kind: "approval", id: opened.id, status: "pending" });
     return opened;
   }
 
-  detach(id: number, call: string): void {
-    this.clearWaiter.run(id, call);
+  async detach(id: number, call: string): Promise<void> {
+    await this.clearWaiter.run(id, call);
   }
 
   /**
    * One compare-and-set. Returns the error instead of throwing it: an expiry that was noticed here is to be committed.
    */
-  decide(
+  async decide(
     batch: Batch,
     id: number,
     verdict: "approved" | "denied",
     by: Principal,
     reason: string,
-  ): ApprovalRow | AegisError {
-    const row = this.get(id);
+  ): Promise<ApprovalRow | AegisError> {
+    const row = await this.get(id);
     if (row === undefined) return unknownApproval(id);
     if (by.name === row.principal || by.name === row.agent || by.agent !== null) {
       return new AegisError(
@@ -156,52 +189,52 @@ export class Approvals {
         },
       );
     }
-    if (this.expireIfDue(batch, row)) return settledError({ ...row, status: "expired" });
+    if (await this.expireIfDue(batch, row)) return settledError({ ...row, status: "expired" });
     const said = redactText(reason);
-    const decided = this.setDecided.get(verdict, batch.now, by.name, by.token, said, id);
+    const decided = await this.setDecided.get(verdict, batch.now, by.name, by.token, said, id);
     if (decided === undefined) return settledError(row);
-    this.changed(batch, row, verdict, by.name, said);
-    return verdict === "denied" ? this.erase(row.id) : (decided as ApprovalRow);
+    await this.changed(batch, row, verdict, by.name, said);
+    return verdict === "denied" ? await this.erase(row.id) : (decided as ApprovalRow);
   }
 
   /** Uses an approval up, if it is approved at this moment. Whoever comes second gets null. */
-  consume(batch: Batch, row: ApprovalRow, call: string): ApprovalRow | null {
+  consume(batch: Batch, row: ApprovalRow, call: string): Promise<ApprovalRow | null> {
     return this.end(batch, row, "consumed", null, call);
   }
 
   /** It will not be used any more, whoever approves; `reason` is a sentence without its full stop. */
-  void(batch: Batch, row: ApprovalRow, reason: string): void {
-    this.end(batch, row, "void", reason, null);
+  async void(batch: Batch, row: ApprovalRow, reason: string): Promise<void> {
+    await this.end(batch, row, "void", reason, null);
   }
 
   /** Every open approval of a killed agent; returns how many. */
-  voidAll(batch: Batch, agent: string, reason: string): number {
-    const rows = this.selectOpenOf.all(agent) as ApprovalRow[];
-    for (const row of rows) this.void(batch, row, reason);
+  async voidAll(batch: Batch, agent: string, reason: string): Promise<number> {
+    const rows = (await this.selectOpenOf.all(agent)) as ApprovalRow[];
+    for (const row of rows) await this.void(batch, row, reason);
     return rows.length;
   }
 
   /** Whether the sweep has something to do; read outside of a transaction. */
-  anyDue(now: number): boolean {
-    return this.selectDue.get(now) !== undefined || this.overdue().length > 0;
+  async anyDue(now: number): Promise<boolean> {
+    return this.overdue().length > 0 || (await this.selectAnyDue.get(now)) !== undefined;
   }
 
-  expireDue(batch: Batch): void {
-    const rows = this.selectDue.all(batch.now) as ApprovalRow[];
-    for (const row of rows) this.expireIfDue(batch, row);
+  async expireDue(batch: Batch): Promise<void> {
+    const rows = (await this.selectDue.all(batch.now)) as ApprovalRow[];
+    for (const row of rows) await this.expireIfDue(batch, row);
     for (const id of this.overdue()) {
-      const row = this.get(id);
-      if (row === undefined || !this.expireIfDue(batch, row)) this.deadlines.delete(id);
+      const row = await this.get(id);
+      if (row === undefined || !(await this.expireIfDue(batch, row))) this.deadlines.delete(id);
     }
   }
 
   /** Checked at every use: nothing runs after its expiry, whenever the sweep comes. */
-  expireIfDue(batch: Batch, row: ApprovalRow): boolean {
+  async expireIfDue(batch: Batch, row: ApprovalRow): Promise<boolean> {
     if (!isOpen(row)) return false;
     const deadline = this.deadlines.get(row.id);
     const overdue = deadline?.opened === row.created_at && performance.now() >= deadline.at;
     const due = overdue || batch.now >= row.expires_at || batch.now < row.created_at - SKEW;
-    if (due) this.end(batch, row, "expired", null, null);
+    if (due) await this.end(batch, row, "expired", null, null);
     return due;
   }
 
@@ -210,32 +243,33 @@ export class Approvals {
     return [...this.deadlines].filter(([, { at }]) => at <= now).map(([id]) => id);
   }
 
-  private end(
+  private async end(
     batch: Batch,
     row: ApprovalRow,
     status: "consumed" | "void" | "expired",
     reason: string | null,
     call: string | null,
-  ): ApprovalRow | null {
-    const ended = this.setEnded.get(status, call, reason, row.id, row.status) as ApprovalRow | undefined;
+  ): Promise<ApprovalRow | null> {
+    const values = [status, call, reason, row.id, row.status];
+    const ended = (await this.setEnded.get(...values)) as ApprovalRow | undefined;
     if (ended === undefined) return null;
-    this.changed(batch, row, status, null, reason ?? settledText(ended));
+    await this.changed(batch, row, status, null, reason ?? settledText(ended));
     return ended;
   }
 
-  private erase(id: number): ApprovalRow {
-    return this.setEnded.get("denied", null, null, id, "denied") as ApprovalRow;
+  private async erase(id: number): Promise<ApprovalRow> {
+    return (await this.setEnded.get("denied", null, null, id, "denied")) as ApprovalRow;
   }
 
-  private changed(
+  private async changed(
     batch: Batch,
     row: ApprovalRow,
     status: ApprovalStatus,
     by: string | null,
     reason: string,
-  ): void {
+  ): Promise<void> {
     const { id, agent, server, tool, action, digest } = row;
-    batch.emit({ kind: "approval", id, status });
+    await batch.emit({ kind: "approval", id, status });
     batch.records.append({
       kind: "approval",
       agent,

@@ -1,51 +1,72 @@
 import type { BackendEvent } from "../client/backend.js";
+import type { PolicySet } from "../policy/policy.js";
 import type { AgentState, Agents, Count, Counts } from "./agents.js";
+import type { Blocks } from "./blocks.js";
 import type { Events } from "./events.js";
 import type { Gateways } from "./gateways.js";
 import type { Appender, Chain } from "./ledger/chain.js";
 import type { Flushable } from "./store/commit.js";
+import type { Counters } from "./store/counters.js";
+import type { Store } from "./store/store.js";
 import { isoTime } from "./time.js";
 
 /** The tables that every transaction may touch. */
 export interface Tables {
+  readonly store: Store;
   readonly chain: Chain;
   readonly agents: Agents;
+  readonly blocks: Blocks;
+  readonly counters: Counters;
   readonly events: Events;
   readonly gateways: Gateways;
 }
 
 /** One transaction: what its units have read so far, and what they will have written. Has the write lock. */
 export class Batch implements Flushable {
-  /** Milliseconds since the epoch: one time for the whole transaction. */
-  readonly now = Date.now();
-  readonly records: Appender;
   /** Calls whose end is still to come, with the record of their decision. */
-  readonly started = new Map<string, number>();
+  readonly started = new Map<string, { readonly gateway: string; readonly record: number }>();
   /** Calls that ended. */
   readonly ended: string[] = [];
   /** Something for the listeners has happened. */
   eventful = false;
+  /** Policies that this very transaction has published: they may still be rolled back. */
+  published: PolicySet | null = null;
 
   private readonly states = new Map<string, AgentState | null>();
   private readonly counts = new Map<string, Counts>();
   private live: ReadonlySet<string> | null = null;
 
-  constructor(
+  private constructor(
     private readonly tables: Tables,
     /** A unit of an earlier try broke a constraint: look before you write. */
     readonly careful: boolean,
-  ) {
-    this.records = tables.chain.appender(isoTime(this.now));
+    /** Milliseconds since the epoch: one time for the whole transaction. */
+    readonly now: number,
+    readonly records: Appender,
+    /** Number of the policy revision in force; 0 where none was published. */
+    readonly policy: number,
+  ) {}
+
+  /** Of a transaction that has begun: from here on it has the write lock. */
+  static async open(tables: Tables, careful: boolean): Promise<Batch> {
+    const now = Date.now();
+    const { head, policy } = await tables.chain.head();
+    return new Batch(tables, careful, now, tables.chain.appender(isoTime(now), head), policy);
   }
 
   /** Read inside this transaction, once: no kill can come between this and the commit. */
-  agent(name: string): AgentState | null {
+  async agent(name: string): Promise<AgentState | null> {
     let state = this.states.get(name);
     if (state === undefined) {
-      state = this.tables.agents.state(name);
+      state = await this.tables.agents.state(name);
       this.states.set(name, state);
     }
     return state;
+  }
+
+  /** A number for a new row, never given before. */
+  nextId(of: "approvals" | "tokens" | "policy_revisions"): Promise<number> {
+    return this.tables.counters.next(of);
   }
 
   /** Its state was changed. */
@@ -62,21 +83,35 @@ export class Batch implements Flushable {
     counts[what]++;
   }
 
+  /** The number that was given last; 0 where none was. */
+  lastId(of: "policy_revisions"): Promise<number> {
+    return this.tables.counters.last(of);
+  }
+
   /** Tells every listener of every process, once this is committed. Returns the event's number. */
-  emit(event: BackendEvent): number {
+  async emit(event: BackendEvent): Promise<number> {
+    const { counters, events, store } = this.tables;
+    if (!this.eventful) await store.announce();
     this.eventful = true;
-    return this.tables.events.insert(this.now, event);
+    const number = await counters.next("events");
+    await events.insert(number, this.now, event);
+    return number;
   }
 
   /** Ids of the gateways that are alive. */
-  liveGateways(): ReadonlySet<string> {
-    this.live ??= this.tables.gateways.live(this.now);
+  async liveGateways(): Promise<ReadonlySet<string>> {
+    this.live ??= await this.tables.gateways.live(this.now, "writer");
     return this.live;
   }
 
-  flush(): void {
-    this.records.flush();
-    for (const [name, counts] of this.counts) this.tables.agents.add(name, counts);
+  async flush(): Promise<void> {
+    await this.records.flush();
+    let blocked = 0;
+    for (const [name, counts] of this.counts) {
+      await this.tables.agents.add(name, counts);
+      blocked += counts.blocked;
+    }
+    if (blocked > 0) await this.tables.blocks.add(this.now, blocked);
     this.counts.clear();
   }
 }

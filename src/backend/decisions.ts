@@ -1,25 +1,32 @@
 import type { Decision, Intent, Verdict } from "../client/backend.js";
 import { reasonOf } from "../errors.js";
 import { decide as decideByPolicy } from "../policy/decide.js";
+import { type Declared, decideDeclared } from "../policy/declared.js";
 import type { PolicySet } from "../policy/policy.js";
 import type { Count } from "./agents.js";
 import { type ApprovalRow, settledText, waitingOf } from "./approval-rows.js";
 import type { Approvals } from "./approvals.js";
 import type { Batch } from "./batch.js";
+import type { Declarations } from "./declarations.js";
 import type { Digester } from "./digest.js";
 import type { Gateways } from "./gateways.js";
 import type { Entry } from "./ledger/record.js";
 import { recordName, redactArguments, redactText } from "./ledger/redact.js";
+import type { PathRedaction } from "./ledger/redact-paths.js";
 import { nameProblem } from "./names.js";
-import type { Connection, Statement } from "./store/driver.js";
+import type { PolicySource } from "./policies.js";
+import type { Statement, Store } from "./store/store.js";
 import type { Tokens } from "./tokens.js";
 
 export interface DecisionParts {
-  readonly policies: PolicySet;
+  readonly policies: PolicySource;
   readonly approvals: Approvals;
+  readonly declarations: Declarations;
   readonly gateways: Gateways;
   readonly tokens: Tokens;
   readonly digester: Digester;
+  /** The configured paths; the patterns come first. */
+  readonly redactPaths: PathRedaction;
   /** Milliseconds an approval lives where no rule says otherwise. */
   readonly holdExpires: number;
   /** Milliseconds an ALLOW may be used. */
@@ -43,7 +50,8 @@ export interface Prepared {
   readonly digest: string | null;
   /** Null where the call has none. */
   readonly redacted: string | null;
-  /** What the policy says of it; a BLOCK where it cannot be asked. */
+  /** The policy it was asked about, and what that says of it; a BLOCK where it cannot be asked. */
+  readonly policies: PolicySet;
   readonly said: Said;
 }
 
@@ -52,61 +60,84 @@ export class Decisions {
   private readonly selectKey: Statement;
 
   constructor(
-    connection: Connection,
+    { writer }: Store,
     private readonly parts: DecisionParts,
   ) {
-    this.selectKey = connection.prepare("SELECT id, body FROM ledger WHERE key = ?");
+    this.selectKey = writer.prepare("SELECT id, body FROM ledger WHERE key = ?");
   }
 
-  prepare(intent: PreparedIntent): Prepared {
-    const redacted = intent.arguments === "" ? null : (intent.redacted ?? redactArguments(intent.parsed));
+  /** Most of the work of a decision, ahead of the transaction that makes it. */
+  prepare(intent: PreparedIntent, policies = this.parts.policies.known): Prepared {
+    const redacted =
+      intent.arguments === ""
+        ? null
+        : this.parts.redactPaths(intent.redacted ?? redactArguments(intent.parsed));
     let digest: string | null = null;
     let said: Said;
     try {
       digest = this.parts.digester.digest(intent);
-      said = this.ask(intent);
+      said = this.ask(policies, intent);
     } catch (thrown) {
       const what = digest === null ? "the arguments cannot be read" : "policy_error";
       said = { decision: "BLOCK", rule: null, reason: `Blocked: ${what} (${reasonOf(thrown)}).` };
     }
-    return { intent, digest, redacted, said };
+    return { intent, digest, redacted, policies, said };
+  }
+
+  /** The same as of this transaction: another policy may have been published since, and an agent declares. */
+  private async current(batch: Batch, ahead: Prepared): Promise<Prepared> {
+    const policies = await this.parts.policies.inForce(batch);
+    const prepared = policies === ahead.policies ? ahead : this.prepare(ahead.intent, policies);
+    const { intent, digest } = prepared;
+    if (digest === null || !(await batch.agent(intent.agent))?.declares) return prepared;
+    const declared = await this.parts.declarations.of(intent.agent, intent.action);
+    return declared.length === 0 ? prepared : { ...prepared, said: this.ask(policies, intent, declared) };
   }
 
   /** The first decision of a call. Asked again about the same call, it says the same and writes nothing. */
-  decide(batch: Batch, prepared: Prepared): Verdict {
+  async decide(batch: Batch, ahead: Prepared): Promise<Verdict> {
+    const prepared = await this.current(batch, ahead);
     if (batch.careful) {
-      const before = this.selectKey.get(prepared.intent.call) as { id: number; body: string } | undefined;
+      const before = (await this.selectKey.get(prepared.intent.call)) as
+        | { id: number; body: string }
+        | undefined;
       if (before !== undefined) return this.again(batch, prepared, before);
     }
     const { intent, digest, redacted, said } = prepared;
-    const stopped = this.stopped(batch, intent);
-    if (stopped !== null) return this.conclude(batch, prepared, { ...stopped, release: false });
+    const stopped = await this.stopped(batch, intent);
+    if (stopped !== null) return await this.conclude(batch, prepared, { ...stopped, release: false });
     const { decision, rule, reason } = said;
     if (decision !== "REVIEW" || digest === null) {
-      return this.conclude(batch, prepared, { decision, rule, reason, release: false });
+      return await this.conclude(batch, prepared, { decision, rule, reason, release: false });
     }
-    this.parts.gateways.freeDeadWaiters(batch);
+    await this.parts.gateways.freeDeadWaiters(batch);
     const expires = said.expires ?? this.parts.holdExpires;
     const question = { intent, digest, redacted: redacted ?? "", rule, reason, expires };
-    const approval = this.parts.approvals.ask(batch, question);
-    return this.conclude(batch, prepared, { decision, rule, reason, release: false, approval });
+    const approval = await this.parts.approvals.ask(batch, question);
+    return await this.conclude(batch, prepared, { decision, rule, reason, release: false, approval });
   }
 
   /** The release of a hold: everything is asked again, and the approval is used up (invariant 3). */
-  release(batch: Batch, prepared: Prepared, id: number): Verdict {
+  async release(batch: Batch, ahead: Prepared, id: number): Promise<Verdict> {
+    const prepared = await this.current(batch, ahead);
     const { approvals } = this.parts;
     const { intent, said } = prepared;
-    const row = approvals.get(id);
-    const stopped = this.stopped(batch, intent);
+    const row = await approvals.get(id);
+    const stopped = await this.stopped(batch, intent);
     if (stopped !== null) {
-      return this.conclude(batch, prepared, { ...stopped, release: true, ...(row && { approval: row }) });
+      return await this.conclude(batch, prepared, {
+        ...stopped,
+        release: true,
+        ...(row && { approval: row }),
+      });
     }
-    const refusal = this.refusal(batch, prepared, id, row);
-    const used = refusal === null && row !== undefined ? approvals.consume(batch, row, intent.call) : null;
+    const refusal = await this.refusal(batch, prepared, id, row);
+    const used =
+      refusal === null && row !== undefined ? await approvals.consume(batch, row, intent.call) : null;
     if (used === null) {
       const reason = refusal ?? `Approval ${id} was used by another call.`;
-      const approval = approvals.get(id);
-      return this.conclude(batch, prepared, {
+      const approval = await approvals.get(id);
+      return await this.conclude(batch, prepared, {
         decision: "BLOCK",
         rule: said.decision === "BLOCK" ? said.rule : null,
         reason,
@@ -115,7 +146,7 @@ export class Decisions {
       });
     }
     const reason = `${settledText({ ...used, status: "approved" })}.`;
-    return this.conclude(batch, prepared, {
+    return await this.conclude(batch, prepared, {
       decision: "ALLOW",
       rule: said.rule,
       reason,
@@ -125,19 +156,20 @@ export class Decisions {
   }
 
   /** A new lease for a call that was allowed before, under the state of this moment. */
-  renew(batch: Batch, prepared: Prepared): Verdict {
+  async renew(batch: Batch, ahead: Prepared): Promise<Verdict> {
+    const prepared = await this.current(batch, ahead);
     const { intent, digest, said } = prepared;
-    const stopped = this.stopped(batch, intent);
-    if (stopped !== null) return this.conclude(batch, prepared, { ...stopped, release: true });
-    const before = this.selectKey.get(intent.call) as { body: string } | undefined;
+    const stopped = await this.stopped(batch, intent);
+    if (stopped !== null) return await this.conclude(batch, prepared, { ...stopped, release: true });
+    const before = (await this.selectKey.get(intent.call)) as { body: string } | undefined;
     const first = before === undefined ? {} : (JSON.parse(before.body) as Record<string, unknown>);
-    const used = this.parts.approvals.consumedBy(intent.call);
+    const used = await this.parts.approvals.consumedBy(intent.call);
     const same = digest !== null && first.digest === digest && first.principal === intent.principal;
     const allowed = same && (first.decision === "ALLOW" || used?.digest === digest);
     const still = said.decision === "ALLOW" || (said.decision === "REVIEW" && used !== undefined);
     const { rule } = said;
     if (allowed && still) {
-      return this.conclude(batch, prepared, {
+      return await this.conclude(batch, prepared, {
         decision: "ALLOW",
         rule,
         reason: "Lease renewed.",
@@ -147,10 +179,15 @@ export class Decisions {
     }
     const reason = allowed ? said.reason : "No decision has allowed this call before.";
     const more = said.decision === "REVIEW" && allowed ? " Repeat the call to ask for approval." : "";
-    return this.conclude(batch, prepared, { decision: "BLOCK", rule, reason: reason + more, release: true });
+    return await this.conclude(batch, prepared, {
+      decision: "BLOCK",
+      rule,
+      reason: reason + more,
+      release: true,
+    });
   }
 
-  private ask(intent: Intent): Said {
+  private ask(policies: PolicySet, intent: Intent, declared: readonly Declared[] = []): Said {
     for (const [what, name] of [
       ["server", intent.server] as const,
       ["tool", intent.tool],
@@ -161,17 +198,18 @@ export class Decisions {
         return { decision: "BLOCK", rule: null, reason: `Blocked: the name of the ${what} ${problem}.` };
       }
     }
-    const said = decideByPolicy(this.parts.policies, intent);
+    const said =
+      declared.length === 0 ? decideByPolicy(policies, intent) : decideDeclared(policies, declared, intent);
     if (said.decision === "ALLOW" || said.decision === "BLOCK" || said.decision === "REVIEW") return said;
     throw new Error("the policy gave an unknown verdict");
   }
 
   /** Why the agent may run nothing at all, or null. */
-  private stopped(
+  private async stopped(
     batch: Batch,
     { agent }: Intent,
-  ): { decision: Decision; rule: null; reason: string } | null {
-    const state = batch.agent(agent);
+  ): Promise<{ decision: Decision; rule: null; reason: string } | null> {
+    const state = await batch.agent(agent);
     if (state === null) {
       return {
         decision: "BLOCK",
@@ -190,37 +228,42 @@ export class Decisions {
   }
 
   /** Why an approval does not let this call run, or null where it does. Ends it where it can never be used. */
-  private refusal(batch: Batch, prepared: Prepared, id: number, row: ApprovalRow | undefined): string | null {
+  private async refusal(
+    batch: Batch,
+    prepared: Prepared,
+    id: number,
+    row: ApprovalRow | undefined,
+  ): Promise<string | null> {
     const { approvals, tokens, digester } = this.parts;
     const { intent, digest, said } = prepared;
     if (row === undefined) return `There is no approval ${id}.`;
     const foreign = `Approval ${id} was given for another call.`;
     if (digest === null || row.agent !== intent.agent || row.principal !== intent.principal) return foreign;
     if (row.status !== "approved") return `${settledText(row)}; this call was not run.`;
-    if (approvals.expireIfDue(batch, row))
+    if (await approvals.expireIfDue(batch, row))
       return `${settledText({ ...row, status: "expired" })}; this call was not run.`;
     if (row.digest !== digest) {
       const redefined = digester.digest({ ...intent, definition: row.definition }) === row.digest;
-      if (redefined) approvals.void(batch, row, "the tool's definition changed after it was shown");
+      if (redefined) await approvals.void(batch, row, "the tool's definition changed after it was shown");
       return redefined
         ? `Approval ${id} is void: the tool's definition changed after it was shown.`
         : foreign;
     }
     if (row.waiter_call !== null && row.waiter_call !== intent.call)
       return `Another call waits on approval ${id}.`;
-    if (!tokens.stands(row.decided_token)) {
-      approvals.void(batch, row, "the token that approved it was revoked");
+    if (!(await tokens.stands(row.decided_token))) {
+      await approvals.void(batch, row, "the token that approved it was revoked");
       return `Approval ${id} is void: the token that approved it was revoked.`;
     }
     if (said.decision !== "BLOCK") return null;
-    approvals.void(batch, row, "the policy blocks the call now");
+    await approvals.void(batch, row, "the policy blocks the call now");
     return `${said.reason} Approval ${id} is void.`;
   }
 
   /** Writes the decision down. Nothing is said that was not written. */
-  private conclude(
+  private async conclude(
     batch: Batch,
-    { intent, digest, redacted }: Prepared,
+    { intent, digest, redacted, policies }: Prepared,
     made: {
       readonly decision: Decision;
       readonly rule: string | null;
@@ -228,9 +271,9 @@ export class Decisions {
       readonly release: boolean;
       readonly approval?: ApprovalRow;
     },
-  ): Verdict {
+  ): Promise<Verdict> {
     const { decision, rule, reason, release, approval } = made;
-    const { revision } = this.parts.policies;
+    const { revision } = policies;
     const { agent, principal, call, gateway } = intent;
     const entry: Entry = {
       kind: "decision",
@@ -252,27 +295,31 @@ export class Decisions {
     };
     const record = batch.records.append(entry);
     if (!release || (approval !== undefined && decision !== "REVIEW")) batch.count(agent, counted(decision));
-    if (decision === "ALLOW" || decision === "REVIEW") batch.started.set(call, record);
+    if (decision === "ALLOW" || decision === "REVIEW") batch.started.set(call, { gateway, record });
     else batch.ended.push(call);
     const verdict = { call, decision, rule, reason, revision, record };
     const waiting = approval === undefined ? {} : { approval: waitingOf(approval) };
     if (decision !== "ALLOW") return { ...verdict, ...waiting };
-    const readAt = batch.agent(agent)?.readAt ?? Number.NEGATIVE_INFINITY;
+    const readAt = (await batch.agent(agent))?.readAt ?? Number.NEGATIVE_INFINITY;
     return { ...verdict, ...waiting, leaseUntil: readAt + this.parts.lease };
   }
 
   /** A decision that is asked for twice. The lease of an ALLOW is not given again: `release` renews it. */
-  private again(batch: Batch, { intent, digest }: Prepared, before: { id: number; body: string }): Verdict {
+  private async again(
+    batch: Batch,
+    { intent, digest, policies }: Prepared,
+    before: { id: number; body: string },
+  ): Promise<Verdict> {
     const { call, agent, principal } = intent;
     const first = JSON.parse(before.body) as Record<string, unknown>;
     const same = digest !== null && first.digest === digest && first.principal === principal;
     if (!same) {
       const reason = `Blocked: the id ${call} is that of another call.`;
       const record = batch.records.append({ kind: "refused", agent, principal, reason });
-      return { call, decision: "BLOCK", rule: null, reason, revision: this.parts.policies.revision, record };
+      return { call, decision: "BLOCK", rule: null, reason, revision: policies.revision, record };
     }
     const id = first.approval;
-    const approval = typeof id === "number" ? this.parts.approvals.get(id) : undefined;
+    const approval = typeof id === "number" ? await this.parts.approvals.get(id) : undefined;
     const decision = first.decision as Decision;
     return {
       call,

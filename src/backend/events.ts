@@ -1,9 +1,9 @@
 import type { ApprovalStatus, BackendEvent, EventListener } from "../client/backend.js";
 import type { Logger } from "../log.js";
-import type { Connection, Statement } from "./store/driver.js";
+import type { NumberedEvent } from "./service.js";
+import { patiently } from "./store/patience.js";
+import type { Statement, Store } from "./store/store.js";
 
-/** Milliseconds between two looks at what other processes have committed: a third of what a held call may notice. */
-const LOOK = 25;
 /** Milliseconds events are kept. Who was away longer asks for the state itself. */
 const KEPT = 3_600_000;
 const PAGE = 1_000;
@@ -13,53 +13,61 @@ interface EventRow {
   readonly kind: BackendEvent["kind"];
   readonly agent: string | null;
   readonly ref: number | null;
-  readonly status: ApprovalStatus | null;
+  readonly status: string | null;
 }
 
 /** The table by which processes on one store hear of each other. */
 export class Events {
   private readonly insertEvent: Statement;
-  private readonly newest: Statement;
+  private readonly newest: Readonly<Record<"reader" | "writer", Statement>>;
   private readonly next: Statement;
+  private readonly oldest: Statement;
   private readonly prune: Statement;
-  private readonly dataVersion: Statement;
 
-  constructor(connection: Connection) {
-    this.insertEvent = connection.prepare(
-      "INSERT INTO events (at, kind, agent, ref, status) VALUES (?, ?, ?, ?, ?)",
+  constructor({ reader, writer }: Store) {
+    this.insertEvent = writer.prepare(
+      "INSERT INTO events (id, at, kind, agent, ref, status) VALUES (?, ?, ?, ?, ?, ?)",
     );
-    // The sequence, not the rows: they are pruned.
-    this.newest = connection.prepare("SELECT seq AS id FROM sqlite_sequence WHERE name = 'events'");
-    this.next = connection.prepare(
+    // The counter, not the rows: they are pruned.
+    const newest = "SELECT value AS id FROM counters WHERE name = 'events'";
+    this.newest = { reader: reader.prepare(newest), writer: writer.prepare(newest) };
+    this.next = reader.prepare(
       "SELECT id, kind, agent, ref, status FROM events WHERE id > ? ORDER BY id LIMIT ?",
     );
-    this.prune = connection.prepare("DELETE FROM events WHERE at < ?");
-    this.dataVersion = connection.prepare("PRAGMA data_version");
+    this.oldest = reader.prepare("SELECT min(id) AS id FROM events");
+    this.prune = writer.prepare("DELETE FROM events WHERE at < ?");
   }
 
-  insert(now: number, event: BackendEvent): number {
+  async insert(id: number, now: number, event: BackendEvent): Promise<void> {
     const agent = "agent" in event ? event.agent : null;
     const ref = "id" in event ? event.id : null;
-    const status = event.kind === "approval" ? event.status : null;
-    return Number(this.insertEvent.run(now, event.kind, agent, ref, status).lastInsertRowid);
+    // A text that belongs to the kind.
+    const status = event.kind === "approval" ? event.status : event.kind === "policy" ? event.revision : null;
+    await this.insertEvent.run(id, now, event.kind, agent, ref, status);
   }
 
   /** Number of the newest event; 0 where there was none. */
-  last(): number {
-    return (this.newest.get() as { id: number } | undefined)?.id ?? 0;
+  async last(where: "reader" | "writer"): Promise<number> {
+    return ((await this.newest[where].get()) as { id: number }).id;
   }
 
-  after(id: number): EventRow[] {
-    return this.next.all(id, PAGE) as EventRow[];
+  async after(id: number): Promise<EventRow[]> {
+    return (await this.next.all(id, PAGE)) as EventRow[];
   }
 
-  forgetOld(now: number): void {
-    this.prune.run(now - KEPT);
+  /** The events behind this number, oldest first; null where some of them are forgotten already. */
+  async since(number: number): Promise<NumberedEvent[] | null> {
+    const oldest = ((await this.oldest.get()) as { id: number | null }).id;
+    const first = oldest ?? (await this.last("reader")) + 1;
+    if (number + 1 < first) return null;
+    return (await this.after(number)).flatMap((row) => {
+      const event = eventOf(row);
+      return event === null ? [] : [{ number: row.id, event }];
+    });
   }
 
-  /** Differs from the last answer exactly when another connection has committed (measured: 3 µs). */
-  version(): number {
-    return (this.dataVersion.get() as { data_version: number }).data_version;
+  async forgetOld(now: number): Promise<void> {
+    await this.prune.run(now - KEPT);
   }
 }
 
@@ -69,29 +77,36 @@ export class EventFeed {
   private readonly unsettled = new Set<number>();
   private timer: NodeJS.Timeout | null = null;
   private version = -1;
-  private position: number;
+  private position = 0;
   private failing = false;
+  private delivering: Promise<void> | null = null;
+  private again = false;
 
   /**
-   * @param looked called at every look, with the time
+   * @param looked called at every look
    * @param settled told the newest event that, like all before it, every listener has finished with
    */
   constructor(
+    private readonly store: Store,
     private readonly events: Events,
-    private readonly looked: (now: number) => void,
+    private readonly looked: () => void,
     private readonly settled: (event: number) => void,
     private readonly log: Logger,
-  ) {
-    this.position = events.last();
+  ) {}
+
+  /** From the events on that come after this moment. */
+  async start(): Promise<void> {
+    this.position = await patiently(this.store, () => this.events.last("reader"));
+    this.store.onAnnounced(() => this.deliver());
+    this.timer = setInterval(this.look, this.store.look).unref();
   }
 
-  start(): void {
-    this.timer = setInterval(this.look, LOOK).unref();
-  }
-
-  stop(): void {
+  /** Resolves when what it has begun is over: the store can be closed. */
+  async stop(): Promise<void> {
     if (this.timer !== null) clearInterval(this.timer);
+    this.timer = null;
     this.listeners.clear();
+    await this.delivering;
   }
 
   subscribe(listener: EventListener): () => void {
@@ -103,8 +118,34 @@ export class EventFeed {
 
   /** Delivers what is new, at once: for what this process has committed itself. */
   deliver(): void {
+    // One at a time, in order; what is committed meanwhile is read by one more round.
+    if (this.delivering !== null) {
+      this.again = true;
+      return;
+    }
+    this.delivering = this.read()
+      .then(
+        () => {
+          this.failing = false;
+        },
+        (thrown: unknown) => {
+          // What could not be read is looked for again.
+          this.version = -1;
+          if (!this.failing) this.log.error({ err: thrown }, "events cannot be read");
+          this.failing = true;
+        },
+      )
+      .finally(() => {
+        this.delivering = null;
+        if (!this.again || this.timer === null) return;
+        this.again = false;
+        this.deliver();
+      });
+  }
+
+  private async read(): Promise<void> {
     for (;;) {
-      const rows = this.events.after(this.position);
+      const rows = await this.events.after(this.position);
       for (const row of rows) {
         this.position = row.id;
         this.tell(row);
@@ -114,18 +155,18 @@ export class EventFeed {
   }
 
   private readonly look = (): void => {
-    try {
-      this.looked(Date.now());
-      const version = this.events.version();
-      if (version === this.version) return;
-      this.deliver();
-      // Only now: what could not be read is looked for again.
-      this.version = version;
-      this.failing = false;
-    } catch (thrown) {
-      if (!this.failing) this.log.error({ err: thrown }, "events cannot be read");
-      this.failing = true;
-    }
+    this.looked();
+    this.store.version().then(
+      (version) => {
+        if (version === this.version) return;
+        this.version = version;
+        this.deliver();
+      },
+      (thrown: unknown) => {
+        if (!this.failing) this.log.error({ err: thrown }, "events cannot be read");
+        this.failing = true;
+      },
+    );
   };
 
   private tell(row: EventRow): void {
@@ -161,9 +202,11 @@ function eventOf(row: EventRow): BackendEvent | null {
     case "approval":
       return row.ref === null || row.status === null
         ? null
-        : { kind: row.kind, id: row.ref, status: row.status };
+        : { kind: row.kind, id: row.ref, status: row.status as ApprovalStatus };
     case "token":
       return row.ref === null ? null : { kind: row.kind, id: row.ref };
+    case "policy":
+      return row.status === null ? null : { kind: row.kind, revision: row.status };
     default:
       return null;
   }

@@ -3,7 +3,7 @@ import { hostname } from "node:os";
 import type { GatewayInfo } from "../client/backend.js";
 import type { Batch } from "./batch.js";
 import { outcomeKey } from "./ledger/record.js";
-import type { Connection, Statement } from "./store/driver.js";
+import type { Statement, Store } from "./store/store.js";
 import { isoTime } from "./time.js";
 
 /** Milliseconds between two signs of life. */
@@ -12,6 +12,10 @@ export const heartbeat = 1_000;
 const DEAD = 5_000;
 /** Milliseconds after which its calls are given up though its process still runs: suspended, or another's by now. */
 const GONE = 60_000;
+/** Calls looked at in one go. */
+const PAGE = 500;
+/** The process id of a gateway that reached us over the network is of another machine's, whatever its name. */
+export const REMOTE = "remote:";
 
 export interface GatewayRow extends GatewayInfo {
   readonly id: string;
@@ -21,7 +25,12 @@ export interface GatewayRow extends GatewayInfo {
   readonly heartbeat: number;
   readonly seen: number;
   readonly mark: number;
+  /** Who enlisted it over the API; null for a gateway of this machine. */
+  readonly principal: string | null;
 }
+
+/** What a gateway says of itself when it joins. */
+export type Joining = Omit<GatewayRow, "host" | "heartbeat" | "principal">;
 
 interface DecidedRow {
   readonly call: string;
@@ -31,99 +40,139 @@ interface DecidedRow {
 /** The gateways that live on this store, and what is left of those that died. */
 export class Gateways {
   private readonly here = hostname();
-  private readonly selectAll: Statement;
-  private readonly upsert: Statement;
+  private readonly selectAll: Readonly<Record<"reader" | "writer", Statement>>;
+  private readonly insert: Statement;
+  private readonly beatOf: Statement;
+  private readonly ownerOf: Statement;
   private readonly confirm: Statement;
   private readonly remove: Statement;
   private readonly freeWaiters: Statement;
   private readonly openCalls: Statement;
   private readonly consumedBy: Statement;
 
-  constructor(connection: Connection) {
-    this.selectAll = connection.prepare("SELECT * FROM gateways ORDER BY started_at, id");
-    this.upsert = connection.prepare(
-      `INSERT INTO gateways (id, pid, host, label, address, lease, started_at, heartbeat, seen, mark)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+  constructor({ reader, writer }: Store) {
+    const all = "SELECT * FROM gateways ORDER BY started_at, id";
+    this.selectAll = { reader: reader.prepare(all), writer: writer.prepare(all) };
+    this.insert = writer.prepare(
+      `INSERT INTO gateways (id, pid, host, label, address, lease, started_at, heartbeat, seen, mark, principal)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
        ON CONFLICT (id) DO UPDATE SET heartbeat = excluded.heartbeat, mark = excluded.mark`,
     );
-    this.confirm = connection.prepare("UPDATE gateways SET seen = ? WHERE id = ? AND seen < ?");
-    this.remove = connection.prepare("DELETE FROM gateways WHERE id = ?");
-    this.freeWaiters = connection.prepare(
+    this.beatOf = writer.prepare(
+      "UPDATE gateways SET heartbeat = ?, mark = ? WHERE id = ? AND principal = ?",
+    );
+    this.ownerOf = writer.prepare("SELECT principal FROM gateways WHERE id = ?");
+    this.confirm = writer.prepare("UPDATE gateways SET seen = ? WHERE id = ? AND seen < ?");
+    this.remove = writer.prepare("DELETE FROM gateways WHERE id = ?");
+    this.freeWaiters = writer.prepare(
       "UPDATE approvals SET waiter_gateway = NULL, waiter_call = NULL WHERE waiter_gateway = ?",
     );
-    this.consumedBy = connection.prepare("SELECT 1 FROM approvals WHERE consumed_call = ?");
+    this.consumedBy = writer.prepare("SELECT 1 AS found FROM approvals WHERE consumed_call = ?");
     // The id of a gateway prefixes those of its calls: they are a range of the keys. An outcome has a key of its own.
-    this.openCalls = connection.prepare(
+    this.openCalls = writer.prepare(
       `SELECT key AS call, body FROM ledger AS decided
-       WHERE key >= ?1 AND key < ?1 || char(1114111) AND id > ?2
-         AND json_extract(body, '$.decision') IN ('ALLOW', 'REVIEW')
-         AND NOT EXISTS (SELECT 1 FROM ledger WHERE key = ?3 || decided.key)`,
+       WHERE key > ? AND key < ? AND id > ?
+         AND NOT EXISTS (SELECT 1 FROM ledger WHERE key = CAST(? AS TEXT) || decided.key)
+       ORDER BY key LIMIT ${PAGE}`,
     );
   }
 
-  all(): GatewayRow[] {
-    return this.selectAll.all() as GatewayRow[];
+  async all(where: "reader" | "writer"): Promise<GatewayRow[]> {
+    return (await this.selectAll[where].all()) as GatewayRow[];
   }
 
-  alive(now: number): GatewayRow[] {
-    return this.all().filter((row) => this.isAlive(row, now, DEAD));
+  async alive(now: number, where: "reader" | "writer"): Promise<GatewayRow[]> {
+    return (await this.all(where)).filter((row) => this.isAlive(row, now, DEAD));
   }
 
-  live(now: number): ReadonlySet<string> {
-    return new Set(this.alive(now).map(({ id }) => id));
+  async live(now: number, where: "reader" | "writer"): Promise<ReadonlySet<string>> {
+    return new Set((await this.alive(now, where)).map(({ id }) => id));
   }
 
-  /** Writes a gateway's row, or its sign of life; also where somebody took it for dead in the meantime. */
-  beat(now: number, row: Omit<GatewayRow, "host" | "heartbeat">): void {
-    const { id, pid, label, address, lease, started_at, seen, mark } = row;
-    this.upsert.run(id, pid, this.here, label, address, lease, started_at, now, seen, mark);
+  /** Writes the row of a gateway of this process, or its sign of life; also where somebody took it for dead in the meantime. */
+  async join(now: number, joining: Joining): Promise<void> {
+    await this.put(now, joining, this.here, null);
+  }
+
+  /** A gateway on another machine, or one that might be. */
+  async enlist(now: number, joining: Joining, host: string, principal: string): Promise<void> {
+    await this.put(now, joining, REMOTE + host, principal);
+  }
+
+  /** A sign of life of a gateway that was enlisted; false where this principal has none of that id. */
+  async beat(now: number, id: string, mark: number, principal: string): Promise<boolean> {
+    return (await this.beatOf.run(now, mark, id, principal)) > 0;
+  }
+
+  async isOf(id: string, principal: string): Promise<boolean> {
+    const row = (await this.ownerOf.get(id)) as { principal: string | null } | undefined;
+    return row?.principal === principal;
+  }
+
+  private async put(now: number, joining: Joining, host: string, principal: string | null): Promise<void> {
+    const { id, pid, label, address, lease, started_at, seen, mark } = joining;
+    const times = [lease, started_at, now, seen, mark];
+    await this.insert.run(id, pid, host, label, address, ...times, principal);
   }
 
   /** The gateway's listeners have finished with every event up to this one. */
-  confirmed(id: string, event: number): void {
-    this.confirm.run(event, id, event);
+  async confirmed(id: string, event: number): Promise<void> {
+    await this.confirm.run(event, id, event);
   }
 
   /** An orderly end: its calls have ended. */
-  leave(id: string): void {
-    this.freeWaiters.run(id);
-    this.remove.run(id);
+  async leave(id: string): Promise<void> {
+    await this.freeWaiters.run(id);
+    await this.remove.run(id);
   }
 
   /** Nobody waits any more behind a dead gateway: a repeat of its calls may attach to their approvals. */
-  freeDeadWaiters(batch: Batch): void {
-    const live = batch.liveGateways();
-    for (const { id } of this.all()) if (!live.has(id)) this.freeWaiters.run(id);
+  async freeDeadWaiters(batch: Batch): Promise<void> {
+    const live = await batch.liveGateways();
+    for (const { id } of await this.all("writer")) if (!live.has(id)) await this.freeWaiters.run(id);
   }
 
   /**
    * Writes the end of every call that a gateway was killed over. What was allowed may have run: that is not known, and
    * nothing repeats it (invariant 9). What was held did not run.
    */
-  recover(batch: Batch): void {
-    for (const row of this.all()) {
+  async recover(batch: Batch): Promise<void> {
+    for (const row of await this.all("writer")) {
       if (this.isAlive(row, batch.now, GONE)) continue;
-      for (const { call, body } of this.openCalls.all(row.id, row.mark, outcomeKey("")) as DecidedRow[]) {
-        const { agent, principal, server, tool, action, decision } = JSON.parse(body) as Record<
-          string,
-          string
-        >;
-        if (agent === undefined || principal === undefined || action === undefined) continue;
-        const allowed = decision === "ALLOW" || this.consumedBy.get(call) !== undefined;
-        batch.records.append({
-          kind: "outcome",
-          agent,
-          principal,
-          ...(server === undefined ? {} : { server }),
-          ...(tool === undefined ? {} : { tool }),
-          action,
-          call,
-          outcome: allowed ? "unknown" : "refused",
-          reason: "The gateway ended before the outcome was recorded.",
-        });
-      }
-      this.leave(row.id);
+      await this.recoverCalls(batch, row);
+      await this.leave(row.id);
     }
+  }
+
+  private async recoverCalls(batch: Batch, { id, mark }: GatewayRow): Promise<void> {
+    // Printable ASCII: what begins with the gateway's id lies between it and it with a character behind the last one.
+    const end = `${id}\u007f`;
+    let from = id;
+    for (;;) {
+      const found = (await this.openCalls.all(from, end, mark, outcomeKey(""))) as DecidedRow[];
+      for (const { call, body } of found) await this.giveUp(batch, call, body);
+      const last = found.at(-1);
+      if (last === undefined || found.length < PAGE) return;
+      from = last.call;
+    }
+  }
+
+  private async giveUp(batch: Batch, call: string, body: string): Promise<void> {
+    const { agent, principal, server, tool, action, decision } = JSON.parse(body) as Record<string, string>;
+    if (decision !== "ALLOW" && decision !== "REVIEW") return;
+    if (agent === undefined || principal === undefined || action === undefined) return;
+    const allowed = decision === "ALLOW" || (await this.consumedBy.get(call)) !== undefined;
+    batch.records.append({
+      kind: "outcome",
+      agent,
+      principal,
+      ...(server === undefined ? {} : { server }),
+      ...(tool === undefined ? {} : { tool }),
+      action,
+      call,
+      outcome: allowed ? "unknown" : "refused",
+      reason: "The gateway ended before the outcome was recorded.",
+    });
   }
 
   private isAlive(row: GatewayRow, now: number, silence: number): boolean {

@@ -6,12 +6,14 @@ import type { Batch } from "./batch.js";
 import type { GatewayRow, Gateways } from "./gateways.js";
 import type { GroupCommit } from "./store/commit.js";
 import { patiently } from "./store/patience.js";
+import type { Store } from "./store/store.js";
 
 /** Milliseconds over the longest lease: two looks at the store, and a commit of a gateway that confirms late. */
 const MARGIN = 150;
 const LOOK = 5;
 
 export interface KillParts {
+  readonly store: Store;
   readonly commit: GroupCommit<Batch>;
   readonly agents: Agents;
   readonly approvals: Approvals;
@@ -25,18 +27,19 @@ export interface KillParts {
  * @throws AegisError `unknown_agent`
  */
 export async function kill(
-  { commit, agents, approvals, gateways }: KillParts,
+  { store, commit, agents, approvals, gateways }: KillParts,
   agent: string,
   by: Principal,
   reason: string,
 ): Promise<KillReceipt> {
-  const killed = await commit.write((batch) => {
-    const done = agents.kill(batch, agent, by, reason);
-    const voided = done.already ? 0 : approvals.voidAll(batch, agent, `${agent} was killed by ${by.name}`);
-    return { ...done, voided, alive: gateways.alive(batch.now) };
+  const killed = await commit.write(async (batch) => {
+    const done = await agents.kill(batch, agent, by, reason);
+    const why = `${agent} was killed by ${by.name}`;
+    const voided = done.already ? 0 : await approvals.voidAll(batch, agent, why);
+    return { ...done, voided, alive: await gateways.alive(batch.now, "writer") };
   });
   const { event, alive } = killed;
-  const silent = await silentAfter(gateways, alive, event);
+  const silent = await silentAfter(store, gateways, alive, event);
   return {
     agent,
     already: killed.already,
@@ -56,27 +59,28 @@ export async function kill(
  * @throws AegisError `unknown_agent`
  */
 export async function revive(
-  { commit, agents, gateways }: Omit<KillParts, "approvals">,
+  { store, commit, agents, gateways }: Omit<KillParts, "approvals">,
   agent: string,
   by: Principal,
   reason: string,
 ): Promise<void> {
-  const revived = await commit.write((batch) => ({
-    event: agents.revive(batch, agent, by, reason),
-    alive: gateways.alive(batch.now),
+  const revived = await commit.write(async (batch) => ({
+    event: await agents.revive(batch, agent, by, reason),
+    alive: await gateways.alive(batch.now, "writer"),
   }));
-  if (revived.event !== null) await silentAfter(gateways, revived.alive, revived.event);
+  if (revived.event !== null) await silentAfter(store, gateways, revived.alive, revived.event);
 }
 
 /** The gateways that have not confirmed the event when the leases they may hold have run out. */
 async function silentAfter(
+  store: Store,
   gateways: Gateways,
   alive: readonly GatewayRow[],
   event: number,
 ): Promise<readonly GatewayRow[]> {
   const deadline = performance.now() + MARGIN + Math.max(0, ...alive.map(({ lease }) => lease));
   for (;;) {
-    const now = await patiently(() => gateways.all());
+    const now = await patiently(store, () => gateways.all("reader"));
     const silent = alive.filter((gateway) => !hasConfirmed(gateway, now, event));
     if (silent.length === 0 || performance.now() >= deadline) return silent;
     await sleep(LOOK);

@@ -2,12 +2,12 @@ import type { GatewayInfo } from "../client/backend.js";
 import type { Logger } from "../log.js";
 import type { Batch } from "./batch.js";
 import type { Events } from "./events.js";
-import { type Gateways, heartbeat, newGatewayId } from "./gateways.js";
+import { type Gateways, heartbeat, type Joining, newGatewayId } from "./gateways.js";
 import { checkName } from "./names.js";
 import type { OpenCalls } from "./open-calls.js";
 import type { GroupCommit } from "./store/commit.js";
 
-type Member = Omit<Parameters<Gateways["beat"]>[1], "mark">;
+type Member = Omit<Joining, "mark">;
 
 /** The gateways of this process: their signs of life, and what they confirm. */
 export class Membership {
@@ -28,12 +28,13 @@ export class Membership {
   async join({ pid, label, address }: GatewayInfo): Promise<string> {
     checkName("gateway", label);
     const id = newGatewayId();
-    const member = await this.commit.write((batch) => {
-      this.gateways.recover(batch);
-      const seen = this.events.last();
+    this.openCalls.gateways.add(id);
+    const member = await this.commit.write(async (batch) => {
+      await this.gateways.recover(batch);
+      const seen = await this.events.last("writer");
       const joined = { id, pid, label, address, lease: this.lease, started_at: batch.now, seen };
       // It has no calls yet: nothing before this record is of it.
-      this.gateways.beat(batch.now, { ...joined, mark: 0 });
+      await this.gateways.join(batch.now, { ...joined, mark: batch.records.last });
       return joined;
     });
     this.members.set(id, member);
@@ -45,8 +46,8 @@ export class Membership {
   confirm(event: number): void {
     if (this.members.size === 0) return;
     this.commit
-      .write(() => {
-        for (const id of this.members.keys()) this.gateways.confirmed(id, event);
+      .write(async () => {
+        for (const id of this.members.keys()) await this.gateways.confirmed(id, event);
       })
       .catch(this.failed);
   }
@@ -56,8 +57,8 @@ export class Membership {
     if (this.pulse !== null) clearInterval(this.pulse);
     if (this.members.size === 0) return;
     await this.commit
-      .write(() => {
-        for (const id of this.members.keys()) this.gateways.leave(id);
+      .write(async () => {
+        for (const id of this.members.keys()) await this.gateways.leave(id);
       })
       .catch(this.failed);
   }
@@ -65,8 +66,8 @@ export class Membership {
   private readonly beat = (): void => {
     const mark = this.openCalls.mark();
     this.commit
-      .write((batch) => {
-        for (const member of this.members.values()) this.gateways.beat(batch.now, { ...member, mark });
+      .write(async (batch) => {
+        for (const member of this.members.values()) await this.gateways.join(batch.now, { ...member, mark });
       })
       .catch(this.failed);
   };

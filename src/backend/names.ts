@@ -1,48 +1,14 @@
 import { AegisError } from "../errors.js";
+import { longestName, nameProblem } from "../names.js";
 import { visible } from "../visible.js";
 
-const longest = 256;
-
-/** Nearly every name, and the id of every call: printable ASCII without spaces. */
-const ordinary = /^[!-~]{1,256}$/;
-
-/** Names that were found good. Bounded: a caller that invents names costs time, never memory without end. */
-const good = new Set<string>();
-const remembered = 4_096;
-
-/**
- * Why a text can not be a name here, or null where it can. A name is compared, shown and stored: what a reader can not
- * see, or SQLite cuts off (NUL), would make two names of one, or one of two (threats K9, L11).
- */
-export function nameProblem(name: string): string | null {
-  if (good.has(name)) return null;
-  const problem = problemOf(name);
-  if (problem === null) {
-    if (good.size >= remembered) good.clear();
-    good.add(name);
-  }
-  return problem;
-}
-
-/** Whether a text can be the id of a call, which is not remembered: the next call has another. */
-export function isCallId(id: string): boolean {
-  return ordinary.test(id);
-}
-
-function problemOf(name: string): string | null {
-  if (ordinary.test(name)) return null;
-  if (name === "") return "is empty";
-  if (name.length > longest) return `is longer than ${longest} characters`;
-  if (visible(name) !== name) return "holds characters that cannot be seen";
-  if (name.trim() !== name) return "begins or ends with white space";
-  return name.normalize("NFC") === name ? null : "is not in Unicode normal form C";
-}
+export { isCallId, nameProblem } from "../names.js";
 
 /** @throws AegisError `usage` where `name` cannot be a name; `what` says whose it is, such as “agent”. */
 export function checkName(what: string, name: string): void {
   const problem = nameProblem(name);
   if (problem === null) return;
-  throw new AegisError("usage", `The ${what}'s name "${visible(name).slice(0, longest)}" ${problem}.`, {
-    hint: `Give the ${what} a name of 1 to ${longest} visible characters.`,
+  throw new AegisError("usage", `The ${what}'s name "${visible(name).slice(0, longestName)}" ${problem}.`, {
+    hint: `Give the ${what} a name of 1 to ${longestName} visible characters.`,
   });
 }

@@ -3,7 +3,7 @@ import type { Approvals } from "./approvals.js";
 import type { Batch } from "./batch.js";
 import type { Events } from "./events.js";
 import type { GroupCommit } from "./store/commit.js";
-import type { Presence } from "./store/presence.js";
+import type { Store } from "./store/store.js";
 
 /** Milliseconds between two looks for approvals that have expired. */
 const EXPIRY = 250;
@@ -21,7 +21,7 @@ export class Sweep {
     private readonly commit: GroupCommit<Batch>,
     private readonly approvals: Approvals,
     private readonly events: Events,
-    private readonly presence: Presence,
+    private readonly store: Store,
     private readonly log: Logger,
   ) {}
 
@@ -30,24 +30,27 @@ export class Sweep {
     const now = performance.now();
     if (this.running || now < this.expiry) return;
     this.expiry = now + EXPIRY;
-    const lost = this.presence.problem();
+    const lost = this.store.problem();
     if (lost !== null && !this.lost)
       this.log.error({ err: lost }, "the store is gone: every call is refused");
     if (lost !== null || this.lost) this.commit.refuse(lost);
     this.lost = lost !== null;
     if (this.lost) return;
-    const prune = now >= this.prune;
-    if (prune) this.prune = now + PRUNE;
-    if (!prune && !this.approvals.anyDue(Date.now())) return;
     this.running = true;
-    this.commit
-      .write((batch) => {
-        this.approvals.expireDue(batch);
-        if (prune) this.events.forgetOld(batch.now);
-      })
+    this.end(now)
       .catch((thrown: unknown) => this.log.warn({ err: thrown }, "expired approvals could not be ended"))
       .finally(() => {
         this.running = false;
       });
+  }
+
+  private async end(now: number): Promise<void> {
+    const prune = now >= this.prune;
+    if (prune) this.prune = now + PRUNE;
+    if (!prune && !(await this.approvals.anyDue(Date.now()))) return;
+    await this.commit.write(async (batch) => {
+      await this.approvals.expireDue(batch);
+      if (prune) await this.events.forgetOld(batch.now);
+    });
   }
 }

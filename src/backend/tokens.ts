@@ -3,7 +3,7 @@ import type { NewToken, Principal, Role, Token } from "../client/backend.js";
 import { AegisError } from "../errors.js";
 import type { Batch } from "./batch.js";
 import { checkName } from "./names.js";
-import type { Connection, Statement } from "./store/driver.js";
+import type { Statement, Store } from "./store/store.js";
 import { isoTime } from "./time.js";
 
 const PREFIX = "aegis_";
@@ -19,6 +19,7 @@ interface TokenRow {
   readonly role: Role;
   readonly agent: string | null;
   readonly groups: string;
+  readonly trust_declared: number;
   readonly created_at: number;
   readonly expires_at: number | null;
   readonly revoked_at: number | null;
@@ -33,25 +34,25 @@ export class Tokens {
   private readonly setRevoked: Statement;
   private readonly known = new Map<string, { readonly principal: Principal; readonly expires: number }>();
 
-  constructor(connection: Connection) {
-    this.select = connection.prepare("SELECT * FROM tokens WHERE id = ?");
-    this.selectHash = connection.prepare("SELECT * FROM tokens WHERE hash = ?");
-    this.selectAll = connection.prepare("SELECT * FROM tokens ORDER BY id");
-    this.insert = connection.prepare(
-      'INSERT INTO tokens (hash, name, role, agent, "groups", created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?)',
+  constructor({ reader, writer }: Store) {
+    this.select = writer.prepare("SELECT * FROM tokens WHERE id = ?");
+    this.selectHash = reader.prepare("SELECT * FROM tokens WHERE hash = ?");
+    this.selectAll = reader.prepare("SELECT * FROM tokens ORDER BY id");
+    this.insert = writer.prepare(
+      `INSERT INTO tokens (id, hash, name, role, agent, "groups", trust_declared, created_at, expires_at)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
     );
-    this.setRevoked = connection.prepare(
-      "UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL",
-    );
+    this.setRevoked = writer.prepare("UPDATE tokens SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL");
   }
 
-  list(): Token[] {
-    return (this.selectAll.all() as TokenRow[]).map((row) => ({
+  async list(): Promise<Token[]> {
+    return ((await this.selectAll.all()) as TokenRow[]).map((row) => ({
       id: row.id,
       name: row.name,
       role: row.role,
       agent: row.agent,
       groups: JSON.parse(row.groups) as string[],
+      trustDeclared: row.trust_declared !== 0,
       createdAt: isoTime(row.created_at),
       expiresAt: row.expires_at === null ? null : isoTime(row.expires_at),
       revokedAt: row.revoked_at === null ? null : isoTime(row.revoked_at),
@@ -65,13 +66,15 @@ export class Tokens {
   }
 
   /** Null where the token is unknown, expired or revoked. */
-  find(token: string): Principal | null {
+  async find(token: string): Promise<Principal | null> {
     if (!FORM.test(token)) return null;
     const digest = hash("sha256", token);
-    const row = this.selectHash.get(digest) as TokenRow | undefined;
+    const row = (await this.selectHash.get(digest)) as TokenRow | undefined;
     if (row === undefined || !isValid(row, Date.now())) return null;
     const { id, name, role, agent } = row;
-    const principal = { name, role, agent, groups: JSON.parse(row.groups) as string[], token: id };
+    const groups = JSON.parse(row.groups) as string[];
+    const trusted = row.trust_declared === 0 ? {} : { trustDeclared: true };
+    const principal = { name, role, agent, groups, token: id, ...trusted };
     if (this.known.size >= REMEMBERED) this.known.clear();
     this.known.set(digest, { principal, expires: row.expires_at ?? Number.POSITIVE_INFINITY });
     return principal;
@@ -83,39 +86,40 @@ export class Tokens {
   }
 
   /** Whether the token may act in this role at this moment; null stands for a person of the operating system. */
-  holds(token: number | null, role: Role, now: number): boolean {
+  async holds(token: number | null, role: Role, now: number): Promise<boolean> {
     if (token === null) return true;
-    const row = this.select.get(token) as TokenRow | undefined;
+    const row = (await this.select.get(token)) as TokenRow | undefined;
     return row !== undefined && row.role === role && isValid(row, now);
   }
 
   /** Whether a decision by this token still counts: its expiry takes nothing back, its revocation does. */
-  stands(token: number | null): boolean {
+  async stands(token: number | null): Promise<boolean> {
     if (token === null) return true;
-    const row = this.select.get(token) as TokenRow | undefined;
+    const row = (await this.select.get(token)) as TokenRow | undefined;
     return row !== undefined && row.revoked_at === null && (row.role === "approver" || row.role === "admin");
   }
 
-  create(batch: Batch, wanted: NewToken, by: Principal, token: string): number {
-    const { name, role, agent = null, groups = [], expires } = wanted;
+  async create(batch: Batch, wanted: NewToken, by: Principal, token: string): Promise<number> {
+    const { name, role, agent = null, groups = [], trustDeclared = false, expires } = wanted;
+    const id = await batch.nextId("tokens");
     const until = expires === undefined ? null : batch.now + expires;
-    const values = [hash("sha256", token), name, role, agent, JSON.stringify(groups), batch.now, until];
-    const id = Number(this.insert.run(...values).lastInsertRowid);
+    const said = [name, role, agent, JSON.stringify(groups), trustDeclared ? 1 : 0];
+    await this.insert.run(id, hash("sha256", token), ...said, batch.now, until);
     const whose = agent === null ? "" : ` for the agent ${agent}`;
     this.record(batch, by, agent, `Token ${id} (${role}, ${name})${whose} was made.`);
     return id;
   }
 
-  revoke(batch: Batch, id: number, by: Principal): AegisError | null {
-    const row = Number.isSafeInteger(id) ? (this.select.get(id) as TokenRow | undefined) : undefined;
+  async revoke(batch: Batch, id: number, by: Principal): Promise<AegisError | null> {
+    const row = Number.isSafeInteger(id) ? ((await this.select.get(id)) as TokenRow | undefined) : undefined;
     if (row === undefined) {
       return new AegisError("unknown_token", `There is no token ${id}; nothing was changed.`, {
         hint: "`aegis token list` lists them.",
       });
     }
-    if (this.setRevoked.run(batch.now, id).changes === 0) return null;
+    if ((await this.setRevoked.run(batch.now, id)) === 0) return null;
     // Only here: whoever hears it ends what was opened with the token.
-    batch.emit({ kind: "token", id });
+    await batch.emit({ kind: "token", id });
     this.record(batch, by, row.agent, `Token ${id} (${row.role}, ${row.name}) was revoked.`);
     return null;
   }
@@ -132,10 +136,15 @@ export function newToken(): string {
 }
 
 /** @throws AegisError `usage` */
-export function checkNewToken({ name, role, agent, groups = [], expires }: NewToken): void {
+export function checkNewToken({ name, role, agent, groups = [], trustDeclared, expires }: NewToken): void {
   checkName("token", name);
   for (const group of groups) checkName("group", group);
   if (agent !== undefined) checkName("agent", agent);
+  if (trustDeclared && role !== "agent") {
+    throw new AegisError("usage", `A token of role ${role} declares nothing that could be trusted.`, {
+      hint: "Only a token of role agent is made with trust in what it declares.",
+    });
+  }
   const problem = problemOf(name, role, agent, expires);
   if (problem !== null) throw new AegisError("usage", problem);
 }
@@ -146,10 +155,9 @@ function problemOf(
   agent: string | undefined,
   expires: number | undefined,
 ): string | null {
-  if (name.startsWith("os:"))
-    return `A token can not be named ${name}: os: stands for users of this machine.`;
+  if (/^(?:os|oidc):/.test(name))
+    return `A token can not be named ${name}: os: and oidc: stand for people that are vouched for otherwise.`;
   if (!roles.includes(role)) return `There is no role "${role}": it is one of ${roles.join(", ")}.`;
-  if (role === "agent" && agent === undefined) return "A token of role agent names the agent it is bound to.";
   if (role !== "agent" && agent !== undefined) return `A token of role ${role} is not bound to an agent.`;
   if (expires === undefined || (Number.isFinite(expires) && expires > 0 && expires < 1e13)) return null;
   return "A token expires after more than 0 ms.";

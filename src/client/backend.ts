@@ -97,9 +97,13 @@ export interface Note {
 
 export type AgentStatus = "ACTIVE" | "KILLED";
 
+/** What an agent says of itself; it stops nothing. */
+export type Lifecycle = "REGISTERED" | "ACTIVE" | "COMPLETED";
+
 export interface Agent {
   readonly name: string;
   readonly status: AgentStatus;
+  readonly lifecycle: Lifecycle;
   readonly owner: string;
   readonly createdAt: string;
   /** Who killed it, when and why; null while it is active. */
@@ -138,7 +142,7 @@ export interface Approval {
 export interface LedgerRecord {
   readonly id: number;
   readonly at: string;
-  /** decision, outcome, approval, kill, revive, token, policy, agent, gateway, server, refused, login_refused. */
+  /** One of the kinds of `ledger/record.ts`. */
   readonly kind: string;
   readonly agent?: string;
   readonly action?: string;
@@ -171,8 +175,10 @@ export interface Principal {
   /** The agent a token of role `agent` is bound to. */
   readonly agent: string | null;
   readonly groups: readonly string[];
-  /** Id of the token that proved it; null for `os:<user>`. */
+  /** Id of the token that proved it; null for `os:<user>`, and for a principal that an OIDC issuer vouches for. */
   readonly token: number | null;
+  /** What it declares about an agent may also allow (`policy.md`, “declares”). */
+  readonly trustDeclared?: boolean;
 }
 
 export interface Token {
@@ -181,6 +187,7 @@ export interface Token {
   readonly role: Role;
   readonly agent: string | null;
   readonly groups: readonly string[];
+  readonly trustDeclared: boolean;
   readonly createdAt: string;
   readonly expiresAt: string | null;
   readonly revokedAt: string | null;
@@ -189,8 +196,11 @@ export interface Token {
 export interface NewToken {
   readonly name: string;
   readonly role: Role;
+  /** A token of role agent without one may speak for any agent: that of a gateway which serves many. */
   readonly agent?: string;
   readonly groups?: readonly string[];
+  /** Role agent: what it declares may also allow. */
+  readonly trustDeclared?: boolean;
   /** Milliseconds from now; never, if left out. */
   readonly expires?: number;
 }
@@ -201,7 +211,9 @@ export type BackendEvent =
   | { readonly kind: "revive"; readonly agent: string }
   | { readonly kind: "approval"; readonly id: number; readonly status: ApprovalStatus }
   /** The token was revoked. */
-  | { readonly kind: "token"; readonly id: number };
+  | { readonly kind: "token"; readonly id: number }
+  /** Another policy revision is in force. */
+  | { readonly kind: "policy"; readonly revision: string };
 
 /** May be asynchronous: a kill is confirmed only after every listener has finished. */
 export type EventListener = (event: BackendEvent) => void | Promise<void>;
@@ -215,6 +227,37 @@ export interface VerifyReport {
   readonly broken: { readonly id: number; readonly reason: string } | null;
   /** Calls that were allowed and have no outcome yet: running now, or their gateway died. */
   readonly open: number;
+  /** What the records were held against beside themselves; missing where an older backend verified. */
+  readonly evidence?: Evidence;
+}
+
+/** The names of its members are those of the wire. */
+export interface Evidence {
+  /** Number of the first record that was checked: later than 1 where older ones are in segments that were not given. */
+  readonly first: number;
+  /** Signed checkpoints that were checked. */
+  readonly checkpoints: number;
+  /** Number of the newest record that a signature covers; 0 for none. */
+  readonly signed: number;
+  /** Ids of the keys that signed. */
+  readonly keys: readonly string[];
+  /** The anchors, and how many checkpoints the ledger has that are not in them yet; null where none was compared. */
+  readonly anchors: ReadonlyArray<{
+    readonly name: string;
+    readonly checkpoints: number;
+    readonly behind: number;
+  }> | null;
+  /** What could not be checked, in sentences. */
+  readonly notes: readonly string[];
+}
+
+/** Which records. `kinds`: only of these; `before`: the newest `limit` with a smaller id. */
+export interface RecordFilter {
+  readonly agent?: string;
+  readonly kinds?: readonly string[];
+  readonly limit: number;
+  readonly after?: number;
+  readonly before?: number;
 }
 
 export interface GatewayInfo {
@@ -230,8 +273,12 @@ export interface Backend {
 
   // The decision plane: what a gateway asks.
 
-  /** Registers this process as a live gateway and starts its heartbeat; its id prefixes the ids of its calls. */
-  attach(info: GatewayInfo): Promise<string>;
+  /**
+   * Registers this process as a live gateway and starts its heartbeat; its id prefixes the ids of its calls.
+   *
+   * @param renamed told of another id for the calls from then on: the backend came late, or had forgotten this gateway
+   */
+  attach(info: GatewayInfo, renamed?: (id: string) => void): Promise<string>;
   /** Creates the agent where it is unknown; never changes its status. */
   ensureAgent(name: string): Promise<void>;
   /** Decides and records. A REVIEW opens an approval, or attaches to one (`policy.md`, “A repeat”). */
@@ -246,6 +293,7 @@ export interface Backend {
   /** Queued, and durable with the next commit; a failure is logged, never thrown into the call it ends. */
   outcome(outcome: Outcome): void;
   note(note: Note): Promise<void>;
+  /** Told too of what was missed while the backend could not be heard. */
   subscribe(listener: EventListener): () => void;
   /** The principal of a token, or null where it is unknown, expired or revoked. */
   authenticate(token: string): Promise<Principal | null>;
@@ -267,11 +315,7 @@ export interface Backend {
     reason: string,
   ): Promise<Approval>;
   /** The newest `limit`, oldest of them first; with `after`, the first `limit` behind that id. */
-  records(filter: {
-    readonly agent?: string;
-    readonly limit: number;
-    readonly after?: number;
-  }): Promise<readonly LedgerRecord[]>;
+  records(filter: RecordFilter): Promise<readonly LedgerRecord[]>;
   verify(): Promise<VerifyReport>;
   createToken(token: NewToken, by: Principal): Promise<{ readonly id: number; readonly token: string }>;
   tokens(): Promise<readonly Token[]>;

@@ -43,6 +43,26 @@ export async function loadPolicies(folder: string, options: ParseOptions): Promi
 }
 
 /**
+ * The texts of a folder's policy files, unread, to publish them.
+ *
+ * @throws AegisError `policy_invalid` where one cannot be read
+ */
+export async function policyTexts(
+  folder: string,
+): Promise<ReadonlyArray<{ readonly name: string; readonly text: string }>> {
+  const texts: Array<{ name: string; text: string }> = [];
+  for (const name of await policyNames(folder)) {
+    const file = join(folder, name);
+    try {
+      texts.push({ name, text: await readTextFile(file) });
+    } catch (thrown) {
+      throw invalid([{ file, message: `cannot be read: ${reasonOf(thrown)}` }], folder);
+    }
+  }
+  return texts;
+}
+
+/**
  * Reads the text of one policy file; `file` is how errors and rules name it.
  *
  * @throws AegisError `policy_invalid`, listing every problem.

@@ -3,14 +3,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { GroupCommit } from "../../src/backend/store/commit.js";
-import { type Connection, loadDriver } from "../../src/backend/store/driver.js";
+import { loadDriver, type SqliteDatabase } from "../../src/backend/store/driver.js";
+import { openSqlite } from "../../src/backend/store/sqlite.js";
+import type { Store } from "../../src/backend/store/store.js";
 import { createLogger } from "../../src/log.js";
 
 /** What the units of one transaction write together. */
 class Rows {
   private rows: number[] = [];
   constructor(
-    private readonly connection: Connection,
+    private readonly store: Store,
     readonly careful: boolean,
   ) {}
 
@@ -18,37 +20,35 @@ class Rows {
     this.rows.push(row);
   }
 
-  flush(): void {
-    const insert = this.connection.prepare("INSERT INTO t VALUES (?, ?)");
-    for (const row of this.rows.splice(0)) insert.run(row, "x".repeat(1_000));
+  async flush(): Promise<void> {
+    const insert = this.store.writer.prepare("INSERT INTO t VALUES (?, ?)");
+    for (const row of this.rows.splice(0)) await insert.run(row, "x".repeat(1_000));
   }
 }
 
 let folder: string;
-let connection: Connection;
-let other: Connection;
+let store: Store;
+let other: SqliteDatabase;
 let commit: GroupCommit<Rows>;
 let commits: number;
 
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "aegis-commit-"));
   const driver = await loadDriver();
-  connection = driver.open(join(folder, "t.db"));
-  connection.exec(
-    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (id INTEGER PRIMARY KEY, text)",
-  );
+  store = await openSqlite(join(folder, "t.db"));
   other = driver.open(join(folder, "t.db"));
+  other.exec("CREATE TABLE t (id INTEGER PRIMARY KEY, text)");
   commits = 0;
   commit = new GroupCommit(
-    connection,
-    (careful) => new Rows(connection, careful),
+    store,
+    async (careful) => new Rows(store, careful),
     () => commits++,
     createLogger("silent"),
   );
 });
 afterEach(async () => {
   await commit.close();
-  connection.close();
+  await store.close();
   other.close();
   rmSync(folder, { recursive: true });
 });
@@ -141,7 +141,7 @@ describe("a lock that another connection holds", () => {
 });
 
 test("a disk that is full refuses everything of the turn, and works again once there is room", async () => {
-  connection.exec("PRAGMA max_page_count = 10");
+  await store.writer.prepare("PRAGMA max_page_count = 10").get();
   const results = await Promise.allSettled(
     Array.from({ length: 50 }, (_, row) => commit.write((rows) => rows.add(row))),
   );
@@ -150,7 +150,7 @@ test("a disk that is full refuses everything of the turn, and works again once t
   }
   commit.later((rows) => rows.add(1_000));
   expect(stored()).toEqual([]);
-  connection.exec("PRAGMA max_page_count = 100000");
+  await store.writer.prepare("PRAGMA max_page_count = 100000").get();
   await commit.write((rows) => rows.add(51));
   expect(stored()).toEqual([51, 1_000]);
 });

@@ -88,7 +88,9 @@ describe("a decision", () => {
     async (tool) => {
       const verdict = await backend.decide(intent(gateway, tool));
       expect(verdict.decision).toBe("BLOCK");
-      expect((await backend.records({ limit: 1 }))[0]).toMatchObject({ id: verdict.record });
+      expect((await backend.records({ limit: 1, kinds: ["outcome"] }))[0]).toMatchObject({
+        id: verdict.record,
+      });
       expect(await backend.verify()).toMatchObject({ ok: true });
     },
   );
@@ -139,7 +141,10 @@ describe("a call that is decided twice", () => {
     await backend.decide(call);
     const other = await backend.decide({ ...intent(gateway, "read", '{"path":"/etc"}'), call: call.call });
     expect(other.decision).toBe("BLOCK");
-    expect((await backend.records({ limit: 1 }))[0]).toMatchObject({ kind: "refused", id: other.record });
+    expect((await backend.records({ limit: 1, kinds: ["outcome"] }))[0]).toMatchObject({
+      kind: "refused",
+      id: other.record,
+    });
   });
 });
 
@@ -150,7 +155,10 @@ describe("a lease that ran out", () => {
     const verdict = await backend.release(call, null);
     expect(verdict).toMatchObject({ decision: "ALLOW", reason: "Lease renewed." });
     expect(verdict.leaseUntil).toBeGreaterThan(performance.now());
-    expect((await backend.records({ limit: 1 }))[0]).toMatchObject({ kind: "decision", release: true });
+    expect((await backend.records({ limit: 1, kinds: ["outcome"] }))[0]).toMatchObject({
+      kind: "decision",
+      release: true,
+    });
   });
 
   test("is not renewed for a killed agent", async () => {
@@ -182,7 +190,9 @@ test("outcomes ride with the next decision, or are written within moments", asyn
   expect(ridden[0]).toMatchObject({ call: call.call, outcome: "ok", duration: 1.5, agent });
   backend.outcome(outcomeOf(intent(gateway), { outcome: "tool_error" }));
   await new Promise((resolve) => setTimeout(resolve, 100));
-  expect((await backend.records({ limit: 1 }))[0]).toMatchObject({ outcome: "tool_error" });
+  expect((await backend.records({ limit: 1, kinds: ["outcome"] }))[0]).toMatchObject({
+    outcome: "tool_error",
+  });
 });
 
 test("a call has one outcome", async () => {
@@ -209,7 +219,10 @@ test("what was decided survives a restart, and what was queued is written at the
   backend.outcome(outcomeOf(call));
   await backend.close();
   backend = await open(place);
-  expect((await backend.records({ limit: 1 }))[0]).toMatchObject({ kind: "outcome", call: call.call });
+  expect((await backend.records({ limit: 1, kinds: ["outcome"] }))[0]).toMatchObject({
+    kind: "outcome",
+    call: call.call,
+  });
   expect(await backend.verify()).toMatchObject({ ok: true, open: 0 });
 });
 

@@ -3,7 +3,7 @@ import * as fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { recordHash } from "../../src/backend/ledger/chain.js";
 import { type Entry, recordBody, recordKey } from "../../src/backend/ledger/record.js";
-import type { Connection } from "../../src/backend/store/driver.js";
+import type { SqliteDatabase } from "../../src/backend/store/driver.js";
 import type { Backend } from "../../src/client/backend.js";
 import { agent, intent, makeHome, open, outcomeOf, person, rawStore } from "../fixtures/backend/store.js";
 
@@ -47,18 +47,18 @@ async function fill(): Promise<Row[]> {
   return rows;
 }
 
-async function tamper(change: (store: Connection) => void): Promise<void> {
+async function tamper(change: (store: SqliteDatabase) => void): Promise<void> {
   const store = await rawStore(place.home);
   store.exec("DROP TRIGGER IF EXISTS ledger_update; DROP TRIGGER IF EXISTS ledger_delete");
   change(store);
   store.close();
 }
 
-function setBody(store: Connection, id: number, body: string): void {
+function setBody(store: SqliteDatabase, id: number, body: string): void {
   store.prepare("UPDATE ledger SET body = ? WHERE id = ?").run(body, id);
 }
 
-function put(store: Connection, { id, agent: name, key, body, hash }: Row): void {
+function put(store: SqliteDatabase, { id, agent: name, key, body, hash }: Row): void {
   store.prepare("INSERT INTO ledger VALUES (?, ?, ?, ?, ?)").run(id, name, key, body, hash);
 }
 
@@ -86,7 +86,7 @@ describe("verifying", () => {
     expect(await backend.verify()).toMatchObject({ ok: true });
   });
 
-  test.each<[string, (store: Connection, rows: Row[]) => unknown, number]>([
+  test.each<[string, (store: SqliteDatabase, rows: Row[]) => unknown, number]>([
     ["a record in the middle is missing", (store) => store.exec("DELETE FROM ledger WHERE id = 5"), 5],
     ["the first record is missing", (store) => store.exec("DELETE FROM ledger WHERE id = 1"), 1],
     [

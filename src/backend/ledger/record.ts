@@ -1,17 +1,37 @@
-/** What a record says; the chain adds `id`, `at` and `prev`. A member that does not apply to the kind is left out. */
+/**
+ * `report` and `thought`: what an agent's own code says of itself (the SDK). `tool`: a tool's definition was seen,
+ * changed or accepted. `export`: somebody took records out. `checkpoint`: a signature over everything before it.
+ * `rotation`: the oldest records went into a segment file.
+ */
+export const recordKinds = [
+  "decision",
+  "outcome",
+  "approval",
+  "kill",
+  "revive",
+  "policy",
+  "token",
+  "agent",
+  "gateway",
+  "server",
+  "tool",
+  "refused",
+  "login_refused",
+  "report",
+  "thought",
+  "export",
+  "checkpoint",
+  "rotation",
+] as const;
+
+export type RecordKind = (typeof recordKinds)[number];
+
+/**
+ * What a record says; the chain adds `id`, `at` and `prev`. A member that does not apply to the kind is left out. No
+ * member is an object or an array: what a record says can be read without a parser of JSON (`body.ts`).
+ */
 export interface Entry {
-  readonly kind:
-    | "decision"
-    | "outcome"
-    | "approval"
-    | "kill"
-    | "revive"
-    | "token"
-    | "agent"
-    | "gateway"
-    | "server"
-    | "refused"
-    | "login_refused";
+  readonly kind: RecordKind;
   readonly agent?: string;
   readonly principal?: string;
   readonly server?: string;
@@ -23,15 +43,35 @@ export interface Entry {
   readonly reason?: string;
   readonly revision?: string;
   readonly approval?: number;
+  /** Id of a token. */
+  readonly token?: number;
   readonly digest?: string;
+  /** SHA-256 of a tool's definition, hex. */
+  readonly definition?: string;
   /** Redacted JSON text. */
   readonly arguments?: string;
   readonly outcome?: string;
+  /** What a report says became of the call, or of an agent or a tool. */
+  readonly status?: string;
   /** Milliseconds. */
   readonly duration?: number;
   readonly gateway?: string;
+  /** Where a request came from. */
+  readonly address?: string;
   /** A decision asked again: at the release of a hold, or after a lease. The call has an earlier one. */
   readonly release?: true;
+  /** Of a checkpoint: how many records its signer lets pass before the next one. */
+  readonly every?: number;
+  /** Of a rotation: the records that went, the hash of the last of them, and the file they are in. */
+  readonly first_id?: number;
+  readonly last_id?: number;
+  readonly last_hash?: string;
+  readonly segment?: string;
+  /** SHA-256 of the file, hex. */
+  readonly segment_hash?: string;
+  /** Of a signed record: SHA-256 (hex) of the public key, and the signature (`signer.ts`). */
+  readonly key_id?: string;
+  readonly signature?: string;
 }
 
 /** Names and sentences as JSON: the same few on every call. Bounded. */
@@ -59,24 +99,37 @@ function quoted(text: string): string {
 export function recordBody(entry: Entry, id: number, at: string, prev: string): string {
   let body = "{";
   if (entry.action !== undefined) body += `"action":${quoted(entry.action)},`;
+  if (entry.address !== undefined) body += `"address":${quoted(entry.address)},`;
   if (entry.agent !== undefined) body += `"agent":${quoted(entry.agent)},`;
   if (entry.approval !== undefined) body += `"approval":${entry.approval},`;
   if (entry.arguments !== undefined) body += `"arguments":${JSON.stringify(entry.arguments)},`;
   body += `"at":"${at}",`;
   if (entry.call !== undefined) body += `"call":${JSON.stringify(entry.call)},`;
   if (entry.decision !== undefined) body += `"decision":${quoted(entry.decision)},`;
+  if (entry.definition !== undefined) body += `"definition":${quoted(entry.definition)},`;
   if (entry.digest !== undefined) body += `"digest":"${entry.digest}",`;
   if (entry.duration !== undefined) body += `"duration":${JSON.stringify(entry.duration)},`;
+  if (entry.every !== undefined) body += `"every":${entry.every},`;
+  if (entry.first_id !== undefined) body += `"first_id":${entry.first_id},`;
   if (entry.gateway !== undefined) body += `"gateway":${quoted(entry.gateway)},`;
-  body += `"id":${id},"kind":"${entry.kind}",`;
-  if (entry.outcome !== undefined) body += `"outcome":"${entry.outcome}",`;
+  body += `"id":${id},`;
+  if (entry.key_id !== undefined) body += `"key_id":"${entry.key_id}",`;
+  body += `"kind":"${entry.kind}",`;
+  if (entry.last_hash !== undefined) body += `"last_hash":"${entry.last_hash}",`;
+  if (entry.last_id !== undefined) body += `"last_id":${entry.last_id},`;
+  if (entry.outcome !== undefined) body += `"outcome":${quoted(entry.outcome)},`;
   body += `"prev":"${prev}"`;
   if (entry.principal !== undefined) body += `,"principal":${quoted(entry.principal)}`;
   if (entry.reason !== undefined) body += `,"reason":${quoted(entry.reason)}`;
   if (entry.release !== undefined) body += ',"release":true';
   if (entry.revision !== undefined) body += `,"revision":${quoted(entry.revision)}`;
   if (entry.rule !== undefined) body += `,"rule":${entry.rule === null ? "null" : quoted(entry.rule)}`;
+  if (entry.segment !== undefined) body += `,"segment":${quoted(entry.segment)}`;
+  if (entry.segment_hash !== undefined) body += `,"segment_hash":"${entry.segment_hash}"`;
   if (entry.server !== undefined) body += `,"server":${quoted(entry.server)}`;
+  if (entry.signature !== undefined) body += `,"signature":"${entry.signature}"`;
+  if (entry.status !== undefined) body += `,"status":${quoted(entry.status)}`;
+  if (entry.token !== undefined) body += `,"token":${entry.token}`;
   if (entry.tool !== undefined) body += `,"tool":${quoted(entry.tool)}`;
   return `${body}}`;
 }

@@ -1,70 +1,77 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { VerifyReport } from "../../client/backend.js";
-import { reasonOf } from "../../errors.js";
-import type { Connection } from "../store/driver.js";
 import { patiently } from "../store/patience.js";
-import { recordHash } from "./chain.js";
-import { recordKey } from "./record.js";
+import type { Statement, Store } from "../store/store.js";
+import { readAnchor } from "./anchor-file.js";
+import { type Flaw, LedgerCheck, type Row, type Start } from "./check.js";
+import { statementOf } from "./rotation.js";
+import { checkSegments } from "./segments.js";
+import type { TrustedKeys } from "./signature.js";
 
 /** Rows read at a time: a ledger of any size is verified in little memory, and calls go on in between. */
 const ROWS = 256;
 
-interface Row {
-  readonly id: number;
-  readonly agent: string | null;
-  readonly key: string | null;
-  readonly body: string;
-  readonly hash: string;
+/** What the ledger of a store is held against. */
+export interface VerifyOptions {
+  /** Null where nothing was ever signed here. */
+  readonly keys: TrustedKeys | null;
+  /** Paths of anchor files; null compares none. */
+  readonly anchors: readonly string[] | null;
+  /** Records a ledger that was never signed may have, though there is a key. */
+  readonly unsigned: number;
+  /** The folder of the segments, to verify the history from its beginning; null begins at what the store still holds. */
+  readonly segments: string | null;
 }
 
-/** Checks every record up to the newest one of this moment: numbering, link, hash, and that its columns say what it says. */
-export async function verify(connection: Connection): Promise<VerifyReport> {
-  const last = connection.prepare("SELECT max(id) AS id FROM ledger");
-  const rows = connection.prepare(
+/** Checks every record up to the newest one of this moment: see {@link LedgerCheck}. */
+export async function verify(store: Store, options: VerifyOptions): Promise<VerifyReport> {
+  const { reader } = store;
+  const { keys, unsigned } = options;
+  // Before the newest record is looked up: what the anchor holds by then is in the ledger.
+  const anchors = options.anchors === null ? null : await Promise.all(options.anchors.map(readAnchor));
+  const ends = reader.prepare("SELECT min(id) AS first, max(id) AS last FROM ledger");
+  const { first, last } = (await patiently(store, () => ends.get())) as Record<
+    "first" | "last",
+    number | null
+  >;
+  const trust = { keys, anchors, unsigned };
+  const beginning = { id: 1, prev: "" };
+  // A forged row may have any number: only a rotation explains that the first one is missing.
+  const rotated = first !== null && first > 1 ? await statementOf(store, first, keys) : null;
+  if (typeof rotated === "string") {
+    return new LedgerCheck(trust, beginning).report({ id: 1, reason: rotated });
+  }
+  const start: Start = rotated ?? beginning;
+  if (options.segments !== null && start.id > 1) {
+    const check = new LedgerCheck(trust, beginning);
+    const { flaw, files } = await checkSegments(check, options.segments, start.id - 1);
+    if (flaw !== null) return check.report(flaw);
+    const broken = await checkStore(store, check, last ?? 0);
+    return check.report(broken ?? files.unstated(check));
+  }
+  const check = new LedgerCheck(trust, start);
+  const broken = await checkStore(store, check, last ?? 0);
+  const notes =
+    start.id > 1
+      ? [`Records 1 to ${start.id - 1} are in segments, which were not given: they were not checked.`]
+      : [];
+  return check.report(broken, notes);
+}
+
+async function checkStore(store: Store, check: LedgerCheck, newest: number): Promise<Flaw | null> {
+  const rows: Statement = store.reader.prepare(
     "SELECT id, agent, key, body, hash FROM ledger WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
   );
-  const newest = ((await patiently(() => last.get())) as { id: number | null }).id ?? 0;
-  const open = new Set<string>();
   // Ids of our own start at 1, but a forged row may have any.
   let after = Number.MIN_SAFE_INTEGER;
-  let records = 0;
-  let head = "";
   for (;;) {
-    const page = (await patiently(() => rows.all(after, newest, ROWS))) as Row[];
+    const page = (await patiently(store, () => rows.all(after, newest, ROWS))) as Row[];
     for (const row of page) {
-      const reason = flaw(row, records + 1, head, open);
-      if (reason !== null) {
-        const broken = { id: Math.min(row.id, records + 1), reason };
-        return { ok: false, records, head, broken, open: open.size };
-      }
-      records++;
-      head = row.hash;
+      const flaw = check.take(row);
+      if (flaw !== null) return flaw;
       after = row.id;
     }
-    if (page.length < ROWS) return { ok: true, records, head, broken: null, open: open.size };
+    if (page.length < ROWS) return check.finish();
     await nextTurn();
   }
-}
-
-/** What is wrong with a record, or null. Keeps count of the calls that run. */
-function flaw(row: Row, id: number, prev: string, open: Set<string>): string | null {
-  if (row.id !== id) return row.id > id ? `record ${id} is missing` : `a record has the number ${row.id}`;
-  if (recordHash(row.body) !== row.hash) return "its content does not have its hash";
-  let body: Record<string, unknown>;
-  try {
-    body = JSON.parse(row.body) as Record<string, unknown>;
-  } catch (thrown) {
-    return `it is not JSON: ${reasonOf(thrown)}`;
-  }
-  if (body.id !== id) return `its content is of record ${String(body.id)}`;
-  if (body.prev !== prev) return "it does not continue the record before it";
-  if ((body.agent ?? null) !== row.agent) return "its agent column differs from its content";
-  if (recordKey(body) !== row.key) return "its key column differs from its content";
-  const call = body.call;
-  if (typeof call === "string") {
-    if (body.kind === "decision" && body.decision === "ALLOW") open.add(call);
-    // An outcome, or the refusal of a new lease.
-    else open.delete(call);
-  }
-  return null;
 }

@@ -1,12 +1,15 @@
 import type { Logger } from "../../log.js";
-import type { Connection, Statement } from "./driver.js";
-import { isBusy, isStoreFault, unavailable } from "./faults.js";
+import { unavailable } from "./faults.js";
 import { locked, patience, pause } from "./patience.js";
+import type { Store } from "./store.js";
 
 /** What the units of one transaction share; `flush` writes what they have queued up in it. */
 export interface Flushable {
-  flush(): void;
+  flush(): Promise<void>;
 }
+
+/** A part of a transaction. */
+type Unit<B, T> = (batch: B) => T | Promise<T>;
 
 /** Milliseconds a write may wait for another to ride with. */
 const RIDE = 20;
@@ -21,15 +24,15 @@ class Entry<B> {
   private result: unknown;
 
   constructor(
-    private readonly unit: (batch: B) => unknown,
+    private readonly unit: Unit<B, unknown>,
     private readonly resolve: (result: never) => void,
     readonly reject: (thrown: unknown) => void,
     /** `performance.now()` when it was queued; null where nobody waits for it. */
     readonly since: number | null,
   ) {}
 
-  run(batch: B): void {
-    this.result = this.unit(batch);
+  async run(batch: B): Promise<void> {
+    this.result = await this.unit(batch);
   }
 
   settle(): void {
@@ -41,18 +44,19 @@ class Entry<B> {
  * Group commit: what is written in one turn of the event loop becomes durable with one fsync (measured: 46 k records/s
  * at 16 callers; waiting for a timer instead loses everywhere).
  *
- * A unit is a function of the open transaction. It may run more than once — after a rollback, or when the lock was not
- * to be had — and so must change nothing but the batch it is given.
+ * A unit is a function of the open transaction, and units run one after the other. A unit may run more than once — after
+ * a rollback, or when the lock was not to be had — and so must change nothing but the batch it is given. It waits for
+ * nothing but statements of the store: with SQLite, a transaction is over before the event loop turns.
  */
 export class GroupCommit<B extends Flushable> {
   private eager: Entry<B>[] = [];
   private lazy: Entry<B>[] = [];
   private timer: NodeJS.Timeout | null = null;
+  /** A turn is to come, or under way: there is one transaction at a time. */
   private scheduled = false;
+  private current: Promise<void> = Promise.resolve();
   /** Why nothing is written; null while it is. */
   private refusal: Error | null = null;
-  private readonly begin: Statement;
-  private readonly commit: Statement;
 
   /**
    * @param open makes the batch of a transaction that has just begun; `careful` where rows written together broke a
@@ -60,14 +64,11 @@ export class GroupCommit<B extends Flushable> {
    * @param committed told after each commit
    */
   constructor(
-    private readonly connection: Connection,
-    private readonly open: (careful: boolean) => B,
+    private readonly store: Store,
+    private readonly open: (careful: boolean) => Promise<B>,
     private readonly committed: (batch: B) => void,
     private readonly log: Logger,
-  ) {
-    this.begin = connection.prepare("BEGIN IMMEDIATE");
-    this.commit = connection.prepare("COMMIT");
-  }
+  ) {}
 
   /**
    * Resolves with what `unit` returned once it is durable.
@@ -75,7 +76,7 @@ export class GroupCommit<B extends Flushable> {
    * @throws AegisError `backend_unavailable` where the lock was not to be had for 2 s, or the store failed; whatever
    *   `unit` throws
    */
-  write<T>(unit: (batch: B) => T): Promise<T> {
+  write<T>(unit: Unit<B, T>): Promise<T> {
     if (this.refusal !== null) return Promise.reject(this.refusal);
     return new Promise<T>((resolve, reject) => {
       this.eager.push(new Entry(unit, resolve, reject, performance.now()));
@@ -84,13 +85,18 @@ export class GroupCommit<B extends Flushable> {
   }
 
   /** Durable with the next commit, or alone after 20 ms. While the store fails it is kept and tried again. */
-  later(unit: (batch: B) => void): void {
+  later(unit: Unit<B, void>): void {
     if (this.refusal !== null) {
       this.lost(this.refusal);
       return;
     }
     this.lazy.push(new Entry(unit, () => {}, this.lost, null));
     this.timer ??= setTimeout(this.ride, RIDE);
+  }
+
+  /** Writes that wait for a transaction. */
+  get queued(): number {
+    return this.lazy.length + this.eager.length;
   }
 
   /** Writes what is queued; everything later is refused. */
@@ -104,6 +110,7 @@ export class GroupCommit<B extends Flushable> {
       }
       if (this.lazy.length + this.eager.length >= queued) break;
     }
+    await this.current;
     const refusal = unavailable("The store is not open", new Error("it was closed"));
     this.refuse(refusal);
     if (this.timer !== null) clearTimeout(this.timer);
@@ -132,43 +139,49 @@ export class GroupCommit<B extends Flushable> {
   }
 
   private readonly turn = (): void => {
-    this.scheduled = false;
     const lazy = this.lazy.splice(0, LARGEST);
     const eager = this.eager.splice(0, LARGEST - Math.min(lazy.length, LARGEST / 2));
-    this.transact([...lazy, ...eager]);
-    if (this.eager.length > 0) this.schedule();
-    else if (this.lazy.length > 0) this.timer ??= setTimeout(this.ride, RIDE);
+    const entries = [...lazy, ...eager];
+    this.current = this.transact(entries)
+      // What is thrown in there goes to whoever waits for it: this would be a fault of our own. Nobody is to hang.
+      .catch((thrown: unknown) => {
+        this.log.fatal({ err: thrown }, "a transaction failed outside of its units");
+        for (const entry of entries) entry.reject(thrown);
+        return 0;
+      })
+      .then((wait) => {
+        this.scheduled = false;
+        if (this.eager.length > 0) this.schedule(wait);
+        else if (this.lazy.length > 0) this.timer ??= setTimeout(this.ride, Math.max(wait, RIDE));
+      });
   };
 
-  private transact(queued: Entry<B>[]): void {
+  /** Returns the milliseconds until the next try; 0 where it need not wait. */
+  private async transact(queued: Entry<B>[]): Promise<number> {
+    const { store } = this;
     let entries = queued;
     let careful = false;
     let done: B | null = null;
     while (entries.length > 0) {
       let running: Entry<B> | null = null;
       try {
-        this.begin.run();
-        const batch = this.open(careful);
+        await store.begin();
+        const batch = await this.open(careful);
         for (const entry of entries) {
           running = entry;
-          entry.run(batch);
-          if (careful) batch.flush();
+          await entry.run(batch);
+          if (careful) await batch.flush();
         }
         running = null;
-        batch.flush();
-        this.commit.run();
+        await batch.flush();
+        await store.commit();
         done = batch;
         break;
       } catch (thrown) {
-        this.rollback();
-        if (isBusy(thrown)) {
-          this.postpone(entries, thrown);
-          return;
-        }
-        if (isStoreFault(thrown) || (running === null && careful)) {
-          this.fail(entries, thrown);
-          return;
-        }
+        await store.rollback();
+        const fault = store.faultOf(thrown);
+        if (fault === "busy") return this.postpone(entries, thrown);
+        if (fault === "store" || (running === null && careful)) return this.fail(entries, thrown);
         // Rows of several units, written together, broke a constraint: once more, one by one.
         if (running === null) careful = true;
         else {
@@ -178,7 +191,7 @@ export class GroupCommit<B extends Flushable> {
         }
       }
     }
-    if (done === null) return;
+    if (done === null) return 0;
     // Outside of what is tried again: it is written, whatever those say who hear of it.
     for (const entry of entries) entry.settle();
     try {
@@ -186,18 +199,10 @@ export class GroupCommit<B extends Flushable> {
     } catch (thrown) {
       this.log.error({ err: thrown }, "what was written could not be told");
     }
+    return 0;
   }
 
-  /** After every fault, also one that SQLite has rolled back already: a transaction left open would refuse all others. */
-  private rollback(): void {
-    try {
-      this.connection.exec("ROLLBACK");
-    } catch {
-      // There was none.
-    }
-  }
-
-  private postpone(entries: readonly Entry<B>[], cause: unknown): void {
+  private postpone(entries: readonly Entry<B>[], cause: unknown): number {
     const oldest = performance.now() - patience;
     const lazy: Entry<B>[] = [];
     const eager: Entry<B>[] = [];
@@ -208,14 +213,15 @@ export class GroupCommit<B extends Flushable> {
     }
     this.keep(lazy);
     this.eager = [...eager, ...this.eager];
-    this.schedule(pause());
+    return pause();
   }
 
-  private fail(entries: readonly Entry<B>[], cause: unknown): void {
+  private fail(entries: readonly Entry<B>[], cause: unknown): number {
     const error = unavailable("The store could not write", cause);
     for (const entry of entries) if (entry.since !== null) entry.reject(error);
     this.keep(entries.filter((entry) => entry.since === null));
-    this.timer ??= setTimeout(this.ride, RETRY).unref();
+    if (this.lazy.length > 0) this.timer ??= setTimeout(this.ride, RETRY).unref();
+    return 0;
   }
 
   private keep(lazy: readonly Entry<B>[]): void {

@@ -1,28 +1,27 @@
 import { AegisError } from "../../errors.js";
+import type { Value } from "./store.js";
 
-/** What SQLite keeps of what we give it. */
-export type Value = string | number | null | Uint8Array;
-
-export interface Statement {
+/** What we use of `node:sqlite`: it answers at once. */
+export interface SqliteStatement {
   run(...values: Value[]): { changes: number | bigint; lastInsertRowid: number | bigint };
   get(...values: Value[]): unknown;
   all(...values: Value[]): unknown[];
 }
 
-export interface Connection {
+export interface SqliteDatabase {
   exec(sql: string): void;
-  prepare(sql: string): Statement;
+  prepare(sql: string): SqliteStatement;
   close(): void;
 }
 
 export interface Driver {
   /** For `doctor` and logs. */
   readonly name: string;
-  open(path: string): Connection;
+  open(path: string): SqliteDatabase;
 }
 
 interface SqliteModule {
-  readonly DatabaseSync: new (path: string) => Connection;
+  readonly DatabaseSync: new (path: string) => SqliteDatabase;
 }
 
 /** The first release without the bug that loses committed rows when a WAL is reset under a second writer. */

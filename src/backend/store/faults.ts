@@ -1,4 +1,5 @@
 import { AegisError, reasonOf } from "../../errors.js";
+import type { Fault } from "./store.js";
 
 /** Primary result codes of SQLite (https://www.sqlite.org/rescode.html); the low byte of an extended one. */
 const BUSY = 5;
@@ -12,15 +13,18 @@ function codeOf(thrown: unknown): number | null {
   return thrown.errcode & 0xff;
 }
 
-/** Another connection holds the lock: the same again, a little later. */
-export function isBusy(thrown: unknown): boolean {
-  return codeOf(thrown) === BUSY;
-}
-
-/** The store itself failed (full disk, I/O error, …), not one row that a constraint or a trigger refused. */
-export function isStoreFault(thrown: unknown): boolean {
-  const code = codeOf(thrown);
-  return code !== null && code !== CONSTRAINT;
+/** What an error of SQLite means: a lock that another connection holds, a refused row, or a store that failed. */
+export function sqliteFault(thrown: unknown): Fault | null {
+  switch (codeOf(thrown)) {
+    case null:
+      return null;
+    case BUSY:
+      return "busy";
+    case CONSTRAINT:
+      return "constraint";
+    default:
+      return "store";
+  }
 }
 
 /** The error for everyone who waited on the store: fail closed, and say why. */

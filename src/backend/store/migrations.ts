@@ -1,5 +1,5 @@
 import { AegisError } from "../../errors.js";
-import type { Connection } from "./driver.js";
+import type { SqliteDatabase } from "./driver.js";
 
 /** Entry n brings a store of version n to version n + 1. Never edited once released. */
 const migrations: readonly string[] = [
@@ -98,6 +98,66 @@ const migrations: readonly string[] = [
 
   CREATE TABLE keys (name TEXT PRIMARY KEY, value BLOB NOT NULL);
   `,
+  `
+  -- Ids of rows: ours, so that every database counts alike, and none is given twice.
+  CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+  INSERT INTO counters (name, value)
+    SELECT names.column1, coalesce((SELECT seq FROM sqlite_sequence WHERE name = names.column1), 0)
+    FROM (VALUES ('approvals'), ('events'), ('tokens'), ('policy_revisions')) AS names;
+
+  CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+
+  -- What is neither a decision nor an outcome: few records among millions.
+  CREATE INDEX ledger_rare ON ledger (id) WHERE key IS NULL;
+
+  CREATE TABLE policy_revisions (
+    number       INTEGER PRIMARY KEY,
+    revision     TEXT NOT NULL,
+    published_at INTEGER NOT NULL,
+    published_by TEXT NOT NULL,
+    documents    TEXT NOT NULL    -- JSON
+  );
+
+  -- What was declared over the API: of one action, what an admin said and what the agent's own code says.
+  CREATE TABLE declarations (
+    agent       TEXT NOT NULL,
+    action      TEXT NOT NULL,      -- as it was declared
+    admin       INTEGER NOT NULL,   -- 1: an admin declared it, 0: the agent's own code
+    rule        TEXT NOT NULL CHECK (rule IN ('ALLOW', 'BLOCK', 'REVIEW')),
+    trusted     INTEGER NOT NULL,   -- 1: its ALLOW counts
+    fresh       INTEGER NOT NULL,   -- 1: declared since the agent registered last
+    declared_at INTEGER NOT NULL,
+    declared_by TEXT NOT NULL,
+    PRIMARY KEY (agent, action, admin)
+  );
+
+  -- How many reports there are of an agent.
+  CREATE TABLE reports (
+    agent   TEXT PRIMARY KEY,
+    total   INTEGER NOT NULL,
+    allowed INTEGER NOT NULL,
+    blocked INTEGER NOT NULL
+  );
+
+  CREATE INDEX approvals_action ON approvals (agent, action, id);
+
+  -- Refused calls, by minutes since the epoch; those of the last day are kept.
+  CREATE TABLE blocks (minute INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+
+  -- Where the signed records are in the ledger. Nothing is believed for standing here: verification reads the records.
+  CREATE TABLE signed_records (
+    id    INTEGER PRIMARY KEY,
+    kind  TEXT NOT NULL CHECK (kind IN ('checkpoint', 'rotation')),
+    until INTEGER NOT NULL    -- the record behind which the next checkpoint comes at the latest
+  );
+
+  ALTER TABLE agents ADD COLUMN lifecycle TEXT NOT NULL DEFAULT 'REGISTERED'
+    CHECK (lifecycle IN ('REGISTERED', 'ACTIVE', 'COMPLETED'));
+  -- 1: something was declared about it.
+  ALTER TABLE agents ADD COLUMN declares INTEGER NOT NULL DEFAULT 0;
+  ALTER TABLE gateways ADD COLUMN principal TEXT;   -- who enlisted it over the API; null for one of this machine
+  ALTER TABLE tokens ADD COLUMN trust_declared INTEGER NOT NULL DEFAULT 0;
+  `,
 ];
 
 /** The version this program writes. */
@@ -108,21 +168,21 @@ export const storeVersion = migrations.length;
  *
  * @throws AegisError `store_newer` where a newer program wrote it: an older one would not know what it must not lose
  */
-export function migrate(connection: Connection, path: string): void {
-  if (versionOf(connection, path) === storeVersion) return;
-  connection.exec("BEGIN IMMEDIATE");
+export function migrate(database: SqliteDatabase, path: string): void {
+  if (versionOf(database, path) === storeVersion) return;
+  database.exec("BEGIN IMMEDIATE");
   try {
-    for (const migration of migrations.slice(versionOf(connection, path))) connection.exec(migration);
-    connection.exec(`PRAGMA user_version = ${storeVersion}`);
-    connection.exec("COMMIT");
+    for (const migration of migrations.slice(versionOf(database, path))) database.exec(migration);
+    database.exec(`PRAGMA user_version = ${storeVersion}`);
+    database.exec("COMMIT");
   } catch (thrown) {
-    connection.exec("ROLLBACK");
+    database.exec("ROLLBACK");
     throw thrown;
   }
 }
 
-function versionOf(connection: Connection, path: string): number {
-  const { user_version: version } = connection.prepare("PRAGMA user_version").get() as {
+function versionOf(database: SqliteDatabase, path: string): number {
+  const { user_version: version } = database.prepare("PRAGMA user_version").get() as {
     user_version: number;
   };
   if (version <= storeVersion) return version;

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { isBusy, unavailable } from "./faults.js";
+import { unavailable } from "./faults.js";
+import type { Store } from "./store.js";
 
 /** Milliseconds we wait for a lock that another process holds, before we fail closed. */
 export const patience = 2_000;
@@ -10,17 +11,19 @@ export function pause(): number {
 }
 
 /**
- * Runs `work`, again while SQLite says that it is busy. The event loop runs on in between.
+ * Runs `work`, again while the store is busy. The event loop runs on in between.
  *
- * @throws AegisError `backend_unavailable` after 2 s; whatever else `work` throws, at once
+ * @throws AegisError `backend_unavailable` after 2 s, or where the store fails; whatever else `work` throws, at once
  */
-export async function patiently<T>(work: () => T): Promise<T> {
+export async function patiently<T>(store: Pick<Store, "faultOf">, work: () => T | Promise<T>): Promise<T> {
   const deadline = performance.now() + patience;
   for (;;) {
     try {
-      return work();
+      return await work();
     } catch (thrown) {
-      if (!isBusy(thrown)) throw thrown;
+      const fault = store.faultOf(thrown);
+      if (fault === "store") throw unavailable("The store could not be read", thrown);
+      if (fault !== "busy") throw thrown;
       if (performance.now() >= deadline) throw locked(thrown);
     }
     // The promise form of setTimeout keeps the process alive: somebody waits for this.

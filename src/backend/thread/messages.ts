@@ -1,9 +1,10 @@
-import type { Backend, BackendEvent, Intent, Outcome } from "../../client/backend.js";
+import type { BackendEvent, Intent, Outcome } from "../../client/backend.js";
 import { AegisError, type ErrorCode, reasonOf } from "../../errors.js";
-import type { EmbeddedOptions } from "../embedded.js";
+import type { BackendOptions } from "../open-backend.js";
+import type { Service } from "../service.js";
 
 /** What the backend in the thread is opened with. */
-export type ThreadOptions = Omit<EmbeddedOptions, "log">;
+export type ThreadOptions = Omit<BackendOptions, "log">;
 
 /**
  * An intent without its parsed arguments: parsing a short text again is cheaper than copying the tree. Of a long one the
@@ -13,7 +14,7 @@ export type SentIntent = Omit<Intent, "parsed"> & { readonly redacted?: string }
 
 /** Methods that are asked as they are: their arguments and results are plain data. */
 export type PlainMethod = Exclude<
-  keyof Backend,
+  keyof Service,
   "description" | "decide" | "release" | "outcome" | "subscribe"
 >;
 

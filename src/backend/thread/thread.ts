@@ -1,9 +1,9 @@
-/** The thread in which the embedded backend of a gateway runs: see `threaded.ts`. */
+/** The thread in which the backend of a gateway, or of `aegis backend`, runs: see `threaded.ts`. */
 import { parentPort } from "node:worker_threads";
-import type { Backend } from "../../client/backend.js";
 import { createLogger } from "../../log.js";
 import type { PreparedIntent } from "../decisions.js";
-import { openEmbedded } from "../embedded.js";
+import { openBackend } from "../open-backend.js";
+import type { Service } from "../service.js";
 import {
   clockOffset,
   type Order,
@@ -32,7 +32,7 @@ function report(one: Report): void {
 const heard = new Map<number, () => void>();
 let events = 0;
 
-let backend: Backend | null = null;
+let backend: Service | null = null;
 
 port.on("message", (orders: readonly Order[]) => {
   for (const order of orders) {
@@ -43,7 +43,7 @@ port.on("message", (orders: readonly Order[]) => {
 });
 
 async function open(options: ThreadOptions): Promise<void> {
-  const opened = await openEmbedded({ ...options, log: createLogger() });
+  const opened = await openBackend({ ...options, log: createLogger() });
   opened.subscribe((event) => {
     const number = ++events;
     return new Promise<void>((resolve) => {
@@ -55,7 +55,7 @@ async function open(options: ThreadOptions): Promise<void> {
   report({ kind: "ready", description: opened.description, clock: clockOffset() });
 }
 
-function take(opened: Backend, order: Exclude<Order, { kind: "open" }>): void {
+function take(opened: Service, order: Exclude<Order, { kind: "open" }>): void {
   switch (order.kind) {
     case "outcome":
       opened.outcome(order.outcome);
@@ -94,7 +94,7 @@ function whole(intent: SentIntent): PreparedIntent {
 }
 
 /** The orders come from our own proxy, which is typed; here only their form is left. */
-function call(opened: Backend, method: PlainMethod, args: readonly unknown[]): Promise<unknown> {
+function call(opened: Service, method: PlainMethod, args: readonly unknown[]): Promise<unknown> {
   const asked = opened[method] as (...values: unknown[]) => Promise<unknown>;
   return asked.apply(opened, [...args]);
 }

@@ -1,9 +1,9 @@
 import { hash } from "node:crypto";
 import { Worker } from "node:worker_threads";
 import type {
-  Backend,
   BackendEvent,
   EventListener,
+  GatewayInfo,
   Intent,
   Outcome,
   Principal,
@@ -12,6 +12,7 @@ import type {
 import { AegisError, reasonOf } from "../../errors.js";
 import type { Logger } from "../../log.js";
 import { redactArguments } from "../ledger/redact.js";
+import type { Service } from "../service.js";
 import {
   clockOffset,
   type Order,
@@ -31,17 +32,19 @@ const PROVED_AT_MOST = 10_000;
 /** A thread that has been started and waits to be told what to open. */
 export interface StartedThread {
   /**
-   * Opens the embedded backend in it.
+   * Opens the backend in it.
    *
    * @param lost told when the thread ended by itself: nothing can be decided any more
-   * @throws AegisError as `openEmbedded`
+   * @throws AegisError as `openBackend`
    */
-  open(options: ThreadOptions, log: Logger, lost: (reason: string) => void): Promise<Backend>;
+  open(options: ThreadOptions, log: Logger, lost: (reason: string) => void): Promise<Service>;
+  /** Ends it: what it was started for is somewhere else. */
+  discard(): Promise<void>;
 }
 
 /**
- * The embedded backend in a thread of its own. A commit waits for the disk, and the digest of large arguments takes
- * milliseconds: in the gateway's thread both would hold up every other call. It is started first and told later what to
+ * The backend in a thread of its own. A commit waits for the disk, and the digest of large arguments takes
+ * milliseconds: in the thread of the gateway, or of the HTTP API, both would hold up every other call. It is started first and told later what to
  * open, so that it loads while its gateway does.
  *
  * @param file the built `thread.ts`
@@ -58,6 +61,9 @@ export function startThread(file: URL): StartedThread {
       await thread.ready;
       return thread;
     },
+    async discard() {
+      await worker.terminate();
+    },
   };
 }
 
@@ -66,7 +72,7 @@ interface Asked {
   readonly reject: (error: Error) => void;
 }
 
-class Thread implements Backend {
+class Thread implements Service {
   description = "";
   readonly ready: Promise<void>;
   private orders: Order[] = [];
@@ -140,7 +146,8 @@ class Thread implements Backend {
     return principal;
   }
 
-  attach = this.plain("attach");
+  /** Its id never changes: nothing is ever told to `renamed`, and a function could not travel. */
+  attach = (info: GatewayInfo): Promise<string> => this.call("attach", info);
   ensureAgent = this.plain("ensureAgent");
   detachWaiter = this.plain("detachWaiter");
   note = this.plain("note");
@@ -156,6 +163,30 @@ class Thread implements Backend {
   createToken = this.plain("createToken");
   tokens = this.plain("tokens");
   revokeToken = this.plain("revokeToken");
+  enlist = this.plain("enlist");
+  beat = this.plain("beat");
+  heard = this.plain("heard");
+  dismiss = this.plain("dismiss");
+  newestEvent = this.plain("newestEvent");
+  eventsAfter = this.plain("eventsAfter");
+  register = this.plain("register");
+  setLifecycle = this.plain("setLifecycle");
+  declare = this.plain("declare");
+  declarations = this.plain("declarations");
+  ruleOf = this.plain("ruleOf");
+  requestApproval = this.plain("requestApproval");
+  report = this.plain("report");
+  pollApproval = this.plain("pollApproval");
+  latestApproval = this.plain("latestApproval");
+  reported = this.plain("reported");
+  rulesOf = this.plain("rulesOf");
+  agent = this.plain("agent");
+  policy = this.plain("policy");
+  revisions = this.plain("revisions");
+  publish = this.plain("publish");
+  publicKey = this.plain("publicKey");
+  stats = this.plain("stats");
+  newestRecord = this.plain("newestRecord");
 
   async close(): Promise<void> {
     if (this.over !== null) return;
@@ -167,14 +198,14 @@ class Thread implements Backend {
     }
   }
 
-  private plain<M extends PlainMethod>(method: M): Backend[M] {
-    return ((...args: readonly unknown[]) => this.call(method, ...args)) as Backend[M];
+  private plain<M extends PlainMethod>(method: M): Service[M] {
+    return ((...args: readonly unknown[]) => this.call(method, ...args)) as Service[M];
   }
 
   private call<M extends PlainMethod>(
     method: M,
     ...args: readonly unknown[]
-  ): Promise<Awaited<ReturnType<Backend[M]>>> {
+  ): Promise<Awaited<ReturnType<Service[M]>>> {
     return this.ask((id) => ({ kind: "call", id, method, args }));
   }
 
@@ -250,7 +281,7 @@ function stripped({ parsed, ...sent }: Intent): SentIntent {
 }
 
 function gone(reason: string): AegisError {
-  return new AegisError("backend_unavailable", `The embedded backend does not run: ${reason}.`, {
-    hint: "Start the gateway again; its log says why the backend ended.",
+  return new AegisError("backend_unavailable", `The backend does not run: ${reason}.`, {
+    hint: "Start it again; its log says why it ended.",
   });
 }

@@ -2,162 +2,60 @@ import type {
   Agent,
   Approval,
   ApprovalStatus,
-  Backend,
   EventListener,
   GatewayInfo,
   Intent,
   KillReceipt,
   LedgerRecord,
+  Lifecycle,
   NewToken,
   Note,
   Outcome,
   Principal,
+  RecordFilter,
   Role,
   Token,
   Verdict,
   VerifyReport,
 } from "../client/backend.js";
 import { AegisError } from "../errors.js";
-import type { Logger } from "../log.js";
 import { rulesFor } from "../policy/compile.js";
-import type { PolicySet } from "../policy/policy.js";
-import { Agents } from "./agents.js";
 import { approvalOf, unknownApproval } from "./approval-rows.js";
-import { Approvals } from "./approvals.js";
-import { Batch } from "./batch.js";
-import { Decisions } from "./decisions.js";
-import { Digester } from "./digest.js";
-import { EventFeed, Events } from "./events.js";
-import { describeGateway, Gateways } from "./gateways.js";
-import { openHome } from "./home.js";
-import { digestKey } from "./keys.js";
+import { decompose, type Parts } from "./compose.js";
+import { describeGateway } from "./gateways.js";
 import { kill, revive } from "./kill-and-revive.js";
-import { Chain } from "./ledger/chain.js";
-import { Records } from "./ledger/read.js";
+import { anchorFiles } from "./ledger/anchors.js";
 import { recordName, redactText } from "./ledger/redact.js";
 import { verify } from "./ledger/verify.js";
-import { Membership } from "./membership.js";
 import { checkName, isCallId } from "./names.js";
-import { OpenCalls } from "./open-calls.js";
 import { invalidToken, requireRole } from "./permission.js";
-import { GroupCommit } from "./store/commit.js";
-import type { Connection } from "./store/driver.js";
+import type {
+  ActionRule,
+  Declaration,
+  NumberedEvent,
+  PolicyDocument,
+  PolicyRevision,
+  RemoteGateway,
+  Report,
+  Reported,
+  RuleType,
+  Service,
+  Stats,
+} from "./service.js";
 import { patiently } from "./store/patience.js";
-import { Presence } from "./store/presence.js";
-import { openSqlite } from "./store/sqlite.js";
-import { Sweep } from "./sweep.js";
-import { checkNewToken, newToken, Tokens } from "./tokens.js";
-
-export interface EmbeddedOptions {
-  /** AEGIS_HOME. */
-  readonly home: string;
-  readonly policies: PolicySet;
-  /** Milliseconds until an approval nobody decided expires, where no rule says. */
-  readonly holdExpires: number;
-  readonly log: Logger;
-  /** Milliseconds an ALLOW may be used; 200 if left out. */
-  readonly lease?: number;
-}
+import { checkNewToken, newToken } from "./tokens.js";
 
 const deciders: readonly Role[] = ["approver", "admin"];
 const admins: readonly Role[] = ["admin"];
 
-/**
- * The backend inside this process, over the SQLite file in AEGIS_HOME, which any number of processes share.
- *
- * @throws AegisError `home_insecure`, `store_newer`, `store_corrupt`, `backend_unsupported`, `backend_unavailable`
- */
-export async function openEmbedded(options: EmbeddedOptions): Promise<Backend> {
-  const path = openHome(options.home);
-  const connection = await openSqlite(path);
-  try {
-    return await compose(connection, path, options);
-  } catch (thrown) {
-    connection.close();
-    throw thrown;
-  }
-}
-
-async function compose(connection: Connection, path: string, options: EmbeddedOptions): Promise<Backend> {
-  const { log, policies, holdExpires, lease = 200 } = options;
-  const agents = new Agents(connection);
-  const approvals = new Approvals(connection);
-  const events = new Events(connection);
-  const gateways = new Gateways(connection);
-  const tokens = new Tokens(connection);
-  const openCalls = new OpenCalls();
-  const tables = { chain: new Chain(connection), agents, events, gateways };
-
-  const commit = new GroupCommit(
-    connection,
-    (careful) => new Batch(tables, careful),
-    (batch) => {
-      openCalls.committed(batch);
-      if (batch.eventful) feed.deliver();
-    },
-    log,
-  );
-  const membership = new Membership(commit, gateways, events, openCalls, lease, log);
-  const sweep = new Sweep(commit, approvals, events, new Presence(path), log);
-  const feed = new EventFeed(
-    events,
-    () => sweep.look(),
-    (event) => membership.confirm(event),
-    log,
-  );
-  feed.subscribe((event) => {
-    if (event.kind === "token") tokens.forget();
-  });
-
-  const digester = new Digester(await digestKey(connection, commit));
-  const decisions = new Decisions(connection, {
-    policies,
-    approvals,
-    gateways,
-    tokens,
-    digester,
-    holdExpires,
-    lease,
-  });
-  feed.start();
-  return new EmbeddedBackend({
-    path,
-    connection,
-    policies,
-    agents,
-    approvals,
-    gateways,
-    tokens,
-    commit,
-    membership,
-    feed,
-    decisions,
-    records: new Records(connection),
-  });
-}
-
-interface Parts {
-  readonly path: string;
-  readonly connection: Connection;
-  readonly policies: PolicySet;
-  readonly agents: Agents;
-  readonly approvals: Approvals;
-  readonly gateways: Gateways;
-  readonly tokens: Tokens;
-  readonly records: Records;
-  readonly commit: GroupCommit<Batch>;
-  readonly membership: Membership;
-  readonly feed: EventFeed;
-  readonly decisions: Decisions;
-}
-
-class EmbeddedBackend implements Backend {
-  readonly description: string;
+/** The backend over a store: who may ask what, and which part answers it. */
+export class StoredBackend implements Service {
   private closed: Promise<void> | null = null;
 
-  constructor(private readonly parts: Parts) {
-    this.description = `embedded (${parts.path})`;
-  }
+  constructor(
+    readonly description: string,
+    private readonly parts: Parts,
+  ) {}
 
   attach(info: GatewayInfo): Promise<string> {
     return this.parts.membership.join(info);
@@ -166,8 +64,9 @@ class EmbeddedBackend implements Backend {
   async ensureAgent(name: string): Promise<void> {
     const { agents, commit, policies } = this.parts;
     checkName("agent", name);
-    const owner = rulesFor(policies, name).files.find((file) => file.owner !== null)?.owner ?? "";
-    if (await patiently(() => agents.isEnsured(name, owner))) return;
+    const files = rulesFor(policies.known, name).files;
+    const owner = files.find((file) => file.owner !== null)?.owner ?? null;
+    if (await this.read(() => agents.isEnsured(name, owner))) return;
     await commit.write((batch) => agents.ensure(batch, name, owner));
   }
 
@@ -233,11 +132,11 @@ class EmbeddedBackend implements Backend {
 
   async authenticate(token: string): Promise<Principal | null> {
     const { tokens } = this.parts;
-    return tokens.remembered(token) ?? (await patiently(() => tokens.find(token)));
+    return tokens.remembered(token) ?? (await this.read(() => tokens.find(token)));
   }
 
   agents(): Promise<readonly Agent[]> {
-    return patiently(() => this.parts.agents.list());
+    return this.read(() => this.parts.agents.list());
   }
 
   async kill(agent: string, by: Principal, reason: string): Promise<KillReceipt> {
@@ -251,21 +150,25 @@ class EmbeddedBackend implements Backend {
   }
 
   gateways(): Promise<ReadonlyArray<GatewayInfo & { readonly id: string; readonly startedAt: string }>> {
-    return patiently(() => this.parts.gateways.alive(Date.now()).map(describeGateway));
+    return this.read(async () => {
+      const alive = await this.parts.gateways.alive(Date.now(), "reader");
+      return alive.map(describeGateway);
+    });
   }
 
   approvals({ status }: { readonly status?: ApprovalStatus }): Promise<readonly Approval[]> {
     const { approvals, gateways } = this.parts;
-    return patiently(() => approvals.list(status, gateways.live(Date.now())));
+    return this.read(async () => approvals.list(status, await gateways.live(Date.now(), "reader")));
   }
 
-  approval(id: number): Promise<Approval> {
+  async approval(id: number): Promise<Approval> {
     const { approvals, gateways } = this.parts;
-    return patiently(() => {
-      const row = approvals.get(id);
-      if (row === undefined) throw unknownApproval(id);
-      return approvalOf(row, gateways.live(Date.now()));
+    const found = await this.read(async () => {
+      const row = await approvals.committed(id);
+      return row && approvalOf(row, await gateways.live(Date.now(), "reader"));
     });
+    if (found === undefined) throw unknownApproval(id);
+    return found;
   }
 
   async decideApproval(
@@ -276,26 +179,36 @@ class EmbeddedBackend implements Backend {
   ): Promise<Approval> {
     const { approvals, commit, tokens } = this.parts;
     requireRole(by, deciders, "decide an approval");
-    const decided = await commit.write((batch) => {
+    const decided = await commit.write(async (batch) => {
       // Asked at the moment of the decision: a token that was revoked since it came in decides nothing.
-      if (!tokens.holds(by.token, by.role, batch.now)) return invalidToken(by);
-      const row = approvals.decide(batch, id, verdict, by, reason);
-      return row instanceof AegisError ? row : approvalOf(row, batch.liveGateways());
+      if (!(await tokens.holds(by.token, by.role, batch.now))) return invalidToken(by);
+      const row = await approvals.decide(batch, id, verdict, by, reason);
+      return row instanceof AegisError ? row : approvalOf(row, await batch.liveGateways());
     });
     if (decided instanceof AegisError) throw decided;
     return decided;
   }
 
-  records(filter: {
-    readonly agent?: string;
-    readonly limit: number;
-    readonly after?: number;
-  }): Promise<readonly LedgerRecord[]> {
-    return patiently(() => this.parts.records.list(filter));
+  records(filter: RecordFilter): Promise<readonly LedgerRecord[]> {
+    return this.read(() => this.parts.records.list(filter));
+  }
+
+  newestRecord(): Promise<number> {
+    return this.read(() => this.parts.records.newest());
   }
 
   verify(): Promise<VerifyReport> {
-    return verify(this.parts.connection);
+    const { ledger, signer, store } = this.parts;
+    return verify(store, {
+      keys: signer.trusted(),
+      anchors: anchorFiles(ledger.anchor),
+      unsigned: ledger.checkpoint.records,
+      segments: null,
+    });
+  }
+
+  async publicKey(): Promise<string> {
+    return this.parts.signer.publicKey;
   }
 
   async createToken(
@@ -310,7 +223,7 @@ class EmbeddedBackend implements Backend {
   }
 
   tokens(): Promise<readonly Token[]> {
-    return patiently(() => this.parts.tokens.list());
+    return this.read(() => this.parts.tokens.list());
   }
 
   async revokeToken(id: number, by: Principal): Promise<void> {
@@ -318,6 +231,107 @@ class EmbeddedBackend implements Backend {
     requireRole(by, admins, "revoke tokens");
     const error = await commit.write((batch) => tokens.revoke(batch, id, by));
     if (error !== null) throw error;
+    // Others hear of it by its event; here it holds when this returns.
+    tokens.forget();
+  }
+
+  enlist(gateway: RemoteGateway, by: Principal): Promise<{ readonly id: string; readonly event: number }> {
+    return this.parts.remote.enlist(gateway, by);
+  }
+
+  beat(gateway: string, mark: number, by: Principal): Promise<boolean> {
+    return this.parts.remote.beat(gateway, mark, by);
+  }
+
+  heard(gateway: string, event: number, by: Principal): Promise<void> {
+    return this.parts.remote.heard(gateway, event, by);
+  }
+
+  dismiss(gateway: string, by: Principal): Promise<void> {
+    return this.parts.remote.dismiss(gateway, by);
+  }
+
+  newestEvent(): Promise<number> {
+    return this.read(() => this.parts.events.last("reader"));
+  }
+
+  register(agent: string, owner: string): Promise<void> {
+    return this.parts.sdkAgents.register(agent, owner);
+  }
+
+  setLifecycle(agent: string, lifecycle: Lifecycle, by: Principal): Promise<void> {
+    return this.parts.sdkAgents.setLifecycle(agent, lifecycle, by);
+  }
+
+  declare(declaration: Declaration, by: Principal): Promise<void> {
+    return this.parts.sdkAgents.declare(declaration, by);
+  }
+
+  declarations(agent: string): Promise<readonly Declaration[]> {
+    return this.parts.sdkAgents.declarations(agent);
+  }
+
+  ruleOf(agent: string, action: string): Promise<RuleType | null> {
+    return this.parts.sdkAgents.ruleOf(agent, action);
+  }
+
+  rulesOf(agent: string): Promise<readonly ActionRule[]> {
+    return this.parts.sdkAgents.rulesOf(agent);
+  }
+
+  requestApproval(agent: string, action: string, args: string, by: Principal): Promise<number> {
+    return this.parts.sdkAgents.requestApproval(agent, action, args, by);
+  }
+
+  pollApproval(id: number, by: Principal): Promise<ApprovalStatus | null> {
+    return this.parts.sdkAgents.pollApproval(id, by);
+  }
+
+  latestApproval(agent: string, action: string): Promise<Approval | null> {
+    return this.parts.sdkAgents.latestApproval(agent, action);
+  }
+
+  report(report: Report, by: Principal): Promise<number> {
+    return this.parts.sdkAgents.report(report, by);
+  }
+
+  reported(): Promise<readonly Reported[]> {
+    return this.parts.sdkAgents.reported();
+  }
+
+  agent(name: string): Promise<Agent | null> {
+    return this.parts.sdkAgents.agent(name);
+  }
+
+  stats(): Promise<Stats> {
+    return this.parts.sdkAgents.stats();
+  }
+
+  eventsAfter(event: number): Promise<readonly NumberedEvent[] | null> {
+    return this.read(() => this.parts.events.since(event));
+  }
+
+  policy(): Promise<PolicyRevision | null> {
+    return this.read(async () => (await this.parts.published?.newest()) ?? null);
+  }
+
+  revisions(): Promise<ReadonlyArray<Omit<PolicyRevision, "documents">>> {
+    return this.read(async () => (await this.parts.published?.list()) ?? []);
+  }
+
+  async publish(documents: readonly PolicyDocument[], by: Principal): Promise<PolicyRevision> {
+    const { commit, published } = this.parts;
+    requireRole(by, admins, "publish policies");
+    if (published === null) {
+      throw new AegisError(
+        "backend_unsupported",
+        "This process decides by the policies it read at its start.",
+        {
+          hint: "Publish at `aegis backend`.",
+        },
+      );
+    }
+    return commit.write((batch) => published.publish(batch, documents, by));
   }
 
   close(): Promise<void> {
@@ -326,11 +340,11 @@ class EmbeddedBackend implements Backend {
   }
 
   private async end(): Promise<void> {
-    const { commit, connection, feed, membership } = this.parts;
-    feed.stop();
-    await membership.leave();
-    await commit.close();
-    connection.close();
+    await decompose(this.parts);
+  }
+
+  private read<T>(work: () => Promise<T>): Promise<T> {
+    return patiently(this.parts.store, work);
   }
 }
 

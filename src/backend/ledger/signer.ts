@@ -1,0 +1,191 @@
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  type KeyObject,
+  randomBytes,
+} from "node:crypto";
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  openSync,
+  readFileSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { join } from "node:path";
+import { AegisError, reasonOf } from "../../errors.js";
+import { keyId, sealed, type TrustedKeys, trustedKeys } from "./signature.js";
+
+interface Pair {
+  readonly id: string;
+  readonly privateKey: KeyObject;
+  readonly publicPem: string;
+}
+
+/**
+ * The Ed25519 key of AEGIS_HOME, which signs the ledger. It never is in the database: whoever writes there, but can not
+ * read this file, can not sign what he has forged. Made when it is first needed, by whichever process comes first.
+ */
+export class Signer {
+  private pair: Pair | null = null;
+
+  /** @param home AEGIS_HOME, which exists */
+  constructor(private readonly home: string) {}
+
+  /**
+   * SHA-256 (hex) of the public key.
+   *
+   * @throws AegisError `ledger_key`, as everything here
+   */
+  get keyId(): string {
+    return this.open().id;
+  }
+
+  /** PEM (SPKI). */
+  get publicKey(): string {
+    return this.open().publicPem;
+  }
+
+  /** The body with a signature over it. */
+  seal(body: string): string {
+    return sealed(body, this.open().privateKey);
+  }
+
+  /**
+   * The keys that are believed here: of `ledger.pub`, where the public keys of all that ever signed in this home stay.
+   * Null where nothing was ever signed.
+   */
+  trusted(): TrustedKeys | null {
+    const file = join(this.home, "ledger.pub");
+    if (statSync(join(this.home, "ledger.key"), { throwIfNoEntry: false }) !== undefined) this.open();
+    const text = readIfThere(file);
+    return text === null ? null : trustedKeys([{ from: file, text }]);
+  }
+
+  private open(): Pair {
+    this.pair ??= load(this.home);
+    return this.pair;
+  }
+}
+
+function load(home: string): Pair {
+  const file = join(home, "ledger.key");
+  const pem = readPrivate(file) ?? create(home, file);
+  let privateKey: KeyObject;
+  try {
+    privateKey = createPrivateKey(pem);
+  } catch (thrown) {
+    throw unusable(file, reasonOf(thrown), thrown);
+  }
+  if (privateKey.asymmetricKeyType !== "ed25519") {
+    throw unusable(file, `it is of type ${String(privateKey.asymmetricKeyType)}, not Ed25519`);
+  }
+  const publicKey = createPublicKey(privateKey);
+  const publicPem = publicKey.export({ type: "spki", format: "pem" }) as string;
+  const id = keyId(publicKey);
+  publish(home, id, publicPem);
+  return { id, privateKey, publicPem };
+}
+
+/** Null where there is none. */
+function readPrivate(file: string): string | null {
+  let handle: number;
+  try {
+    handle = openSync(file, "r");
+  } catch (thrown) {
+    if (isMissing(thrown)) return null;
+    throw unusable(file, reasonOf(thrown), thrown);
+  }
+  try {
+    const stats = fstatSync(handle);
+    if (!stats.isFile()) throw unusable(file, "it is not a regular file");
+    if (process.platform !== "win32" && (stats.mode & 0o077) !== 0) {
+      const shown = (stats.mode & 0o777).toString(8);
+      throw new AegisError(
+        "home_insecure",
+        `${file} has mode ${shown}: other users can reach it, and it signs the ledger.`,
+        { hint: `Run: chmod 600 '${file}'` },
+      );
+    }
+    return readFileSync(handle, "utf8");
+  } finally {
+    closeSync(handle);
+  }
+}
+
+/**
+ * A new key, complete before it has its name: `link` fails where another process was faster, and its key counts then.
+ */
+function create(home: string, file: string): string {
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const pem = privateKey.export({ type: "pkcs8", format: "pem" }) as string;
+  const fresh = `${file}.${randomBytes(6).toString("hex")}`;
+  try {
+    const handle = openSync(fresh, "wx", 0o600);
+    try {
+      writeSync(handle, pem);
+      fsyncSync(handle);
+    } finally {
+      closeSync(handle);
+    }
+    try {
+      linkSync(fresh, file);
+    } finally {
+      unlinkSync(fresh);
+    }
+    syncFolder(home);
+    return pem;
+  } catch (thrown) {
+    const other = isCode(thrown, "EEXIST") ? readPrivate(file) : null;
+    if (other !== null) return other;
+    throw unusable(file, `it could not be made (${reasonOf(thrown)})`, thrown);
+  }
+}
+
+/** The public key beside those of earlier private keys: what they have signed is still believed. */
+function publish(home: string, id: string, pem: string): void {
+  const file = join(home, "ledger.pub");
+  const text = readIfThere(file);
+  if (text !== null && trustedKeys([{ from: file, text }]).has(id)) return;
+  writeFileSync(file, pem, { flag: "a", mode: 0o600 });
+}
+
+/** A name is durable only once its folder is; Windows opens no folders. */
+function syncFolder(folder: string): void {
+  if (process.platform === "win32") return;
+  const handle = openSync(folder, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+}
+
+function readIfThere(file: string): string | null {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (thrown) {
+    if (isMissing(thrown)) return null;
+    throw unusable(file, reasonOf(thrown), thrown);
+  }
+}
+
+function isMissing(thrown: unknown): boolean {
+  return isCode(thrown, "ENOENT");
+}
+
+function isCode(thrown: unknown, code: string): boolean {
+  return thrown instanceof Error && "code" in thrown && thrown.code === code;
+}
+
+function unusable(file: string, why: string, cause?: unknown): AegisError {
+  return new AegisError("ledger_key", `${file} cannot be used: ${why}.`, {
+    cause,
+    hint: "Restore it from a backup. If it is lost, move it away: a new key is made, and what the old one signed still verifies with the ledger.pub that stays.",
+  });
+}

@@ -1,0 +1,34 @@
+import { request } from "undici";
+
+/** Milliseconds until an answer is given up. */
+const DEADLINE = 5_000;
+
+/**
+ * Sends a checkpoint as `application/json`, exactly as it was hashed. The receiver may see one twice, and knows it by
+ * its number.
+ *
+ * @param url what stands in its userinfo becomes the Authorization header
+ * @throws where the answer is not one of success (2xx), or does not come within 5 s
+ */
+export async function postCheckpoint(url: string, checkpoint: string, signal: AbortSignal): Promise<void> {
+  const { address, authorization } = withoutUserinfo(url);
+  const { statusCode, body } = await request(address, {
+    method: "POST",
+    headers: { "content-type": "application/json", ...authorization },
+    body: checkpoint,
+    signal: AbortSignal.any([signal, AbortSignal.timeout(DEADLINE)]),
+  });
+  await body.dump();
+  if (statusCode < 200 || statusCode > 299) throw new Error(`the webhook answered with ${statusCode}`);
+}
+
+/** undici drops userinfo silently. */
+function withoutUserinfo(url: string): { address: URL; authorization: Record<string, string> } {
+  const address = new URL(url);
+  const { username, password } = address;
+  if (username === "" && password === "") return { address, authorization: {} };
+  address.username = "";
+  address.password = "";
+  const secret = password === "" ? username : password;
+  return { address, authorization: { authorization: `Bearer ${decodeURIComponent(secret)}` } };
+}

@@ -1,0 +1,67 @@
+import { readHomeConfig } from "../config-home.js";
+import { type LedgerConfig, ledgerDefaults, readLedger } from "../config-ledger.js";
+import type { Logger } from "../log.js";
+import type { PolicySet } from "../policy/policy.js";
+import { compose } from "./compose.js";
+import { openHome } from "./home.js";
+import type { Service } from "./service.js";
+import { openSqlite } from "./store/sqlite.js";
+import type { Store } from "./store/store.js";
+import { StoredBackend } from "./stored-backend.js";
+
+export interface BackendOptions {
+  /** AEGIS_HOME. */
+  readonly home: string;
+  /** URL of a PostgreSQL database; left out: the SQLite file in AEGIS_HOME. */
+  readonly database?: string;
+  /** What is in force in this process; left out: the revision that is published in the store. */
+  readonly policies?: PolicySet;
+  /** Milliseconds until an approval nobody decided expires, where no rule says. */
+  readonly holdExpires: number;
+  readonly log: Logger;
+  /** Milliseconds an ALLOW may be used by a gateway of this process; 200 if left out. */
+  readonly lease?: number;
+  /** The same by one that asks over HTTP; 2 s if left out. */
+  readonly remoteLease?: number;
+  /** Left out: as AEGIS_HOME/config.yaml says, in every process that opens this home. */
+  readonly ledger?: LedgerConfig;
+}
+
+/**
+ * A backend inside this process, over a store that any number of processes share.
+ *
+ * @throws AegisError `home_insecure`, `store_newer`, `store_corrupt`, `backend_unsupported`, `backend_unavailable`
+ */
+export async function openBackend(options: BackendOptions): Promise<Service> {
+  const { database, policies = null, holdExpires, log, lease = 200, remoteLease = 2_000 } = options;
+  const { home } = options;
+  const path = openHome(home);
+  const ledger = options.ledger ?? (await ledgerOf(home));
+  const store = await openStore(path, database, log);
+  try {
+    const leases = { local: lease, remote: remoteLease };
+    const parts = await compose(store, { home, ledger, policies, holdExpires, log, lease: leases });
+    return new StoredBackend(policies === null ? store.description : `embedded (${path})`, parts);
+  } catch (thrown) {
+    await store.close();
+    throw thrown;
+  }
+}
+
+/**
+ * What AEGIS_HOME/config.yaml says of the ledger.
+ *
+ * @throws AegisError config_invalid
+ */
+export async function ledgerOf(home: string): Promise<LedgerConfig> {
+  const config = await readHomeConfig(home, process.env);
+  return config === null ? ledgerDefaults(home) : readLedger(config.settings, home);
+}
+
+/** The database of a URL, else the SQLite file at `path`. */
+export async function openStore(path: string, database: string | undefined, log: Logger): Promise<Store> {
+  if (database === undefined) return openSqlite(path);
+  // Only who needs it loads the driver.
+  const { openPostgres } = await import("./store/postgres.js");
+  return openPostgres(database, { log });
+}

@@ -1,0 +1,69 @@
+import type { LedgerConfig } from "../config-ledger.js";
+import type { Logger } from "../log.js";
+import { policySet } from "../policy/load.js";
+import { compose, decompose, type Parts } from "./compose.js";
+import { openHome } from "./home.js";
+import { Signer } from "./ledger/signer.js";
+import { ledgerOf, openStore } from "./open-backend.js";
+import type { Store } from "./store/store.js";
+
+export interface LedgerPlace {
+  /** AEGIS_HOME. */
+  readonly home: string;
+  /** URL of a PostgreSQL database; left out: the SQLite file in AEGIS_HOME. */
+  readonly database?: string;
+  readonly log: Logger;
+}
+
+/** A store with what its ledger is held against, and nothing that would write or sign. */
+export interface OpenLedger {
+  readonly store: Store;
+  readonly signer: Signer;
+  readonly ledger: LedgerConfig;
+}
+
+/**
+ * Opens a ledger to read it: nothing is signed, so that what is verified is what was found.
+ *
+ * @throws AegisError as `openBackend`
+ */
+export async function readLedgerOf<Result>(
+  { home, database, log }: LedgerPlace,
+  use: (ledger: OpenLedger) => Promise<Result>,
+): Promise<Result> {
+  const path = openHome(home);
+  const ledger = await ledgerOf(home);
+  const store = await openStore(path, database, log);
+  try {
+    return await use({ store, signer: new Signer(home), ledger });
+  } finally {
+    await store.close();
+  }
+}
+
+/**
+ * Opens a ledger to write: with all that keeps it.
+ *
+ * @throws AegisError as `openBackend`
+ */
+export async function writeLedgerOf<Result>(
+  { home, database, log }: LedgerPlace,
+  use: (parts: Parts) => Promise<Result>,
+): Promise<Result> {
+  const path = openHome(home);
+  const ledger = await ledgerOf(home);
+  const store = await openStore(path, database, log);
+  let parts: Parts;
+  try {
+    const lease = { local: 0, remote: 0 };
+    parts = await compose(store, { home, ledger, log, lease, policies: policySet([]), holdExpires: 0 });
+  } catch (thrown) {
+    await store.close();
+    throw thrown;
+  }
+  try {
+    return await use(parts);
+  } finally {
+    await decompose(parts);
+  }
+}

@@ -1,0 +1,161 @@
+import type { ApprovalStatus, Intent, Principal } from "../client/backend.js";
+import { type DeclaredDecision, decideDeclared } from "../policy/declared.js";
+import type { Question } from "../policy/policy.js";
+import type { Agents } from "./agents.js";
+import type { ApprovalRow } from "./approval-rows.js";
+import type { Approvals } from "./approvals.js";
+import type { Batch } from "./batch.js";
+import type { Declarations } from "./declarations.js";
+import type { Digester } from "./digest.js";
+import { redactArguments, redactText } from "./ledger/redact.js";
+import type { PathRedaction } from "./ledger/redact-paths.js";
+import type { PolicySource } from "./policies.js";
+import { sdkCall } from "./sdk-action.js";
+import type { Tokens } from "./tokens.js";
+
+/** What an SDK's agent asks a person. */
+export interface SdkRequest {
+  readonly agent: string;
+  /** As the SDK calls it. */
+  readonly action: string;
+  /** As it was sent; JSON mostly, but nothing says so. */
+  readonly args: string;
+  readonly digest: string;
+  /** Redacted JSON text. */
+  readonly redacted: string;
+}
+
+export interface SdkApprovalParts {
+  readonly agents: Agents;
+  readonly approvals: Approvals;
+  readonly declarations: Declarations;
+  readonly tokens: Tokens;
+  readonly policies: PolicySource;
+  readonly digester: Digester;
+  readonly redactPaths: PathRedaction;
+  /** Milliseconds an approval lives where no rule says otherwise. */
+  readonly holdExpires: number;
+}
+
+/**
+ * Approvals that an agent asks for by itself, and whose answer it picks up by number: no gateway holds the call, so
+ * nobody attaches to one, and each is picked up once (threat Z1).
+ */
+export class SdkApprovals {
+  constructor(private readonly parts: SdkApprovalParts) {}
+
+  prepare(agent: string, action: string, args: string): SdkRequest {
+    const { server, tool } = sdkCall(action);
+    const { digester, redactPaths } = this.parts;
+    let parsed: unknown = args;
+    let digest: string;
+    try {
+      parsed = JSON.parse(args);
+      digest = digester.digest({ agent, server, tool, definition: "json", arguments: args });
+    } catch {
+      // No JSON, or none that has a canonical form: the text itself.
+      const text = JSON.stringify(args);
+      digest = digester.digest({ agent, server, tool, definition: "text", arguments: text });
+    }
+    return { agent, action, args, digest, redacted: redactPaths(redactArguments(parsed)) };
+  }
+
+  /**
+   * Opens an approval and records that it was asked for. Where the agent was killed or the policy blocks, it is void at
+   * once: what polls it hears DENIED, and nobody is asked. Returns its number.
+   */
+  async request(batch: Batch, wanted: SdkRequest, by: Principal): Promise<number> {
+    const { agents, approvals, policies, holdExpires } = this.parts;
+    const { agent, digest, redacted } = wanted;
+    await agents.see(batch, agent);
+    const call = sdkCall(wanted.action);
+    const said = await this.say(batch, { agent, ...call });
+    const stopped = await this.stopped(batch, agent);
+    const rule = stopped === null ? said.rule : null;
+    const why = said.decision === "ALLOW" ? "The agent asks for a decision." : said.reason;
+    const reason = stopped ?? why;
+    const decision = stopped === null ? (said.decision === "BLOCK" ? "BLOCK" : "REVIEW") : "KILLED";
+    const intent = intentOf(wanted, by);
+    const expires = said.expires ?? holdExpires;
+    const row = await approvals.open(batch, { intent, digest, redacted, rule, reason, expires });
+    batch.records.append({
+      kind: "decision",
+      agent,
+      principal: by.name,
+      ...call,
+      decision,
+      rule: rule === null ? null : redactText(rule),
+      reason: redactText(reason),
+      revision: (await policies.inForce(batch)).revision,
+      approval: row.id,
+      digest,
+      arguments: redacted,
+    });
+    batch.count(agent, decision === "REVIEW" ? "held" : "blocked");
+    if (decision !== "REVIEW") await approvals.void(batch, row, reason.replace(/\.$/, ""));
+    return row.id;
+  }
+
+  /**
+   * What has become of an approval, beside a transaction: `approved` and `due` say that there is something to write.
+   * Null where there is none, or it is another's.
+   */
+  async look(id: number, by: Principal): Promise<ApprovalStatus | "due" | null> {
+    const row = await this.parts.approvals.committed(id);
+    if (row === undefined || !isOf(row, by)) return null;
+    return row.status === "pending" && Date.now() >= row.expires_at ? "due" : row.status;
+  }
+
+  /**
+   * What has become of an approval, told to whoever asked for it: an approved one is used up by that, after everything
+   * was checked again under the state of this moment. Null where there is none, or it is another's.
+   */
+  async pickUp(batch: Batch, id: number, by: Principal): Promise<ApprovalStatus | null> {
+    const { approvals, tokens } = this.parts;
+    const row = await approvals.get(id);
+    if (row === undefined || !isOf(row, by)) return null;
+    if (await approvals.expireIfDue(batch, row)) return "expired";
+    // People only look, and one that a gateway's call waits on is used up by that call.
+    const asked = by.role === "agent" && row.principal === by.name && row.waiter_call === null;
+    if (row.status !== "approved" || !asked) return row.status;
+    const said = await this.say(batch, row);
+    const cause =
+      (await this.stopped(batch, row.agent)) ??
+      ((await tokens.stands(row.decided_token)) ? null : "the token that approved it was revoked") ??
+      (said.decision === "BLOCK" ? "the policy blocks the call now" : null);
+    if (cause === null) await approvals.consume(batch, row, `sdk-${id}`);
+    else await approvals.void(batch, row, cause.replace(/\.$/, ""));
+    return cause === null ? "consumed" : "void";
+  }
+
+  private async say(batch: Batch, question: Question): Promise<DeclaredDecision> {
+    const { declarations, policies } = this.parts;
+    const declared = await declarations.of(question.agent, question.action);
+    return decideDeclared(await policies.inForce(batch), declared, question);
+  }
+
+  /** Why the agent may run nothing at all, or null. */
+  private async stopped(batch: Batch, agent: string): Promise<string | null> {
+    const killed = (await batch.agent(agent))?.killed ?? null;
+    return killed === null ? null : `The agent ${agent} was stopped by ${killed.by} at ${killed.at}.`;
+  }
+}
+
+/** A token that names its agent sees what was asked for that agent; one that names none, what it asked itself. */
+function isOf(row: ApprovalRow, by: Principal): boolean {
+  if (by.role !== "agent") return true;
+  return by.agent === null ? row.principal === by.name : row.agent === by.agent;
+}
+
+function intentOf({ agent, action, args }: SdkRequest, by: Principal): Intent {
+  return {
+    call: "",
+    gateway: "",
+    agent,
+    principal: by.name,
+    ...sdkCall(action),
+    definition: "",
+    arguments: args,
+    parsed: undefined,
+  };
+}

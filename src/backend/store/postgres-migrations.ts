@@ -1,0 +1,175 @@
+/**
+ * The tables of `migrations.ts` for PostgreSQL; a test holds the two to each other. Entry n brings a schema of version n
+ * to version n + 1. Never edited once released.
+ *
+ * Text compares by code point, as in SQLite: a range of keys is a range whatever the locale of the database. Rows that
+ * every transaction changes leave room on their page, so that no index has to follow them.
+ */
+export const postgresMigrations: readonly string[] = [
+  `
+  -- One row: whoever has locked it writes.
+  CREATE TABLE locks (name TEXT COLLATE "C" PRIMARY KEY) WITH (fillfactor = 50);
+  INSERT INTO locks (name) VALUES ('writer');
+
+  CREATE TABLE ledger (
+    id    BIGINT PRIMARY KEY,
+    agent TEXT COLLATE "C",
+    key   TEXT COLLATE "C",            -- of the call's decision and of its outcome: one each
+    body  TEXT COLLATE "C" NOT NULL,   -- canonical JSON; holds id and the hash of the record before
+    hash  TEXT COLLATE "C" NOT NULL    -- SHA-256 of body, hex
+  );
+  CREATE INDEX ledger_agent ON ledger (agent, id);
+  CREATE UNIQUE INDEX ledger_key ON ledger (key) WHERE key IS NOT NULL;
+  -- What is neither a decision nor an outcome: few records among millions.
+  CREATE INDEX ledger_rare ON ledger (id) WHERE key IS NULL;
+
+  CREATE FUNCTION ledger_refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+  BEGIN
+    RAISE EXCEPTION 'the ledger is append-only' USING ERRCODE = 'integrity_constraint_violation';
+  END
+  $$;
+  CREATE TRIGGER ledger_change BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse();
+  -- Also where session_replication_role says otherwise.
+  ALTER TABLE ledger ENABLE ALWAYS TRIGGER ledger_change;
+
+  CREATE TABLE agents (
+    name          TEXT COLLATE "C" PRIMARY KEY,
+    status        TEXT COLLATE "C" NOT NULL CHECK (status IN ('ACTIVE', 'KILLED')),
+    owner         TEXT COLLATE "C" NOT NULL,
+    created_at    BIGINT NOT NULL,
+    killed_by     TEXT COLLATE "C",
+    killed_at     BIGINT,
+    killed_reason TEXT COLLATE "C",
+    kill_event    BIGINT,
+    allowed       BIGINT NOT NULL DEFAULT 0,
+    blocked       BIGINT NOT NULL DEFAULT 0,
+    held          BIGINT NOT NULL DEFAULT 0,
+    lifecycle     TEXT COLLATE "C" NOT NULL DEFAULT 'REGISTERED'
+      CHECK (lifecycle IN ('REGISTERED', 'ACTIVE', 'COMPLETED')),
+    declares      BIGINT NOT NULL DEFAULT 0     -- 1: something was declared about it
+  ) WITH (fillfactor = 50);
+
+  CREATE TABLE approvals (
+    id             BIGINT PRIMARY KEY,
+    agent          TEXT COLLATE "C" NOT NULL,
+    principal      TEXT COLLATE "C" NOT NULL,
+    server         TEXT COLLATE "C" NOT NULL,
+    tool           TEXT COLLATE "C" NOT NULL,
+    action         TEXT COLLATE "C" NOT NULL,
+    definition     TEXT COLLATE "C" NOT NULL,
+    arguments      TEXT COLLATE "C" NOT NULL,   -- the exact text while open, the redacted form afterwards
+    redacted       TEXT COLLATE "C" NOT NULL,
+    status         TEXT COLLATE "C" NOT NULL
+      CHECK (status IN ('pending', 'approved', 'denied', 'expired', 'void', 'consumed')),
+    rule           TEXT COLLATE "C",
+    reason         TEXT COLLATE "C" NOT NULL,
+    digest         TEXT COLLATE "C" NOT NULL,
+    created_at     BIGINT NOT NULL,
+    expires_at     BIGINT NOT NULL,
+    decided_at     BIGINT,
+    decided_by     TEXT COLLATE "C",
+    decided_token  BIGINT,
+    decided_reason TEXT COLLATE "C",
+    waiter_gateway TEXT COLLATE "C",            -- the live gateway and the call that wait on it
+    waiter_call    TEXT COLLATE "C",
+    consumed_call  TEXT COLLATE "C"
+  );
+  CREATE INDEX approvals_free ON approvals (digest)
+    WHERE status IN ('pending', 'approved') AND waiter_call IS NULL;
+  CREATE INDEX approvals_open ON approvals (expires_at) WHERE status IN ('pending', 'approved');
+  CREATE INDEX approvals_agent ON approvals (agent) WHERE status IN ('pending', 'approved');
+  CREATE INDEX approvals_action ON approvals (agent, action, id);
+  CREATE INDEX approvals_status ON approvals (status, id);
+  CREATE INDEX approvals_waiter ON approvals (waiter_gateway) WHERE waiter_gateway IS NOT NULL;
+  CREATE INDEX approvals_consumed ON approvals (consumed_call) WHERE consumed_call IS NOT NULL;
+
+  CREATE TABLE gateways (
+    id         TEXT COLLATE "C" PRIMARY KEY,
+    pid        BIGINT NOT NULL,
+    host       TEXT COLLATE "C" NOT NULL,
+    label      TEXT COLLATE "C" NOT NULL,
+    address    TEXT COLLATE "C",
+    lease      BIGINT NOT NULL,    -- ms
+    started_at BIGINT NOT NULL,
+    heartbeat  BIGINT NOT NULL,
+    seen       BIGINT NOT NULL,    -- the newest event all its listeners have finished with
+    mark       BIGINT NOT NULL,    -- no record up to this one has a call of it that is still open
+    principal  TEXT COLLATE "C"    -- who enlisted it over the API; null for one of this machine
+  ) WITH (fillfactor = 50);
+
+  CREATE TABLE events (
+    id     BIGINT PRIMARY KEY,
+    at     BIGINT NOT NULL,
+    kind   TEXT COLLATE "C" NOT NULL,
+    agent  TEXT COLLATE "C",
+    ref    BIGINT,
+    status TEXT COLLATE "C"
+  );
+
+  CREATE TABLE tokens (
+    id             BIGINT PRIMARY KEY,
+    hash           TEXT COLLATE "C" NOT NULL UNIQUE,   -- SHA-256 of the token, hex; the token itself is nowhere
+    name           TEXT COLLATE "C" NOT NULL,
+    role           TEXT COLLATE "C" NOT NULL CHECK (role IN ('agent', 'approver', 'admin', 'auditor')),
+    agent          TEXT COLLATE "C",
+    groups         TEXT COLLATE "C" NOT NULL,          -- JSON
+    created_at     BIGINT NOT NULL,
+    expires_at     BIGINT,
+    revoked_at     BIGINT,
+    trust_declared BIGINT NOT NULL DEFAULT 0
+  );
+
+  CREATE TABLE keys (name TEXT COLLATE "C" PRIMARY KEY, value BYTEA NOT NULL);
+
+  -- Ids of rows: ours, so that every database counts alike, and none is given twice.
+  CREATE TABLE counters (name TEXT COLLATE "C" PRIMARY KEY, value BIGINT NOT NULL) WITH (fillfactor = 50);
+  INSERT INTO counters (name, value)
+    VALUES ('approvals', 0), ('events', 0), ('tokens', 0), ('policy_revisions', 0);
+
+  CREATE TABLE settings (name TEXT COLLATE "C" PRIMARY KEY, value TEXT COLLATE "C" NOT NULL);
+
+  CREATE TABLE policy_revisions (
+    number       BIGINT PRIMARY KEY,
+    revision     TEXT COLLATE "C" NOT NULL,
+    published_at BIGINT NOT NULL,
+    published_by TEXT COLLATE "C" NOT NULL,
+    documents    TEXT COLLATE "C" NOT NULL    -- JSON
+  );
+
+  -- What was declared over the API: of one action, what an admin said and what the agent's own code says.
+  -- What was declared over the API: of one action, what an admin said and what the agent's own code says.
+  CREATE TABLE declarations (
+    agent       TEXT COLLATE "C" NOT NULL,
+    action      TEXT COLLATE "C" NOT NULL,   -- as it was declared
+    admin       BIGINT NOT NULL,             -- 1: an admin declared it, 0: the agent's own code
+    rule        TEXT COLLATE "C" NOT NULL CHECK (rule IN ('ALLOW', 'BLOCK', 'REVIEW')),
+    trusted     BIGINT NOT NULL,             -- 1: its ALLOW counts
+    fresh       BIGINT NOT NULL,             -- 1: declared since the agent registered last
+    declared_at BIGINT NOT NULL,
+    declared_by TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (agent, action, admin)
+  );
+
+  -- How many reports there are of an agent.
+  CREATE TABLE reports (
+    agent   TEXT COLLATE "C" PRIMARY KEY,
+    total   BIGINT NOT NULL,
+    allowed BIGINT NOT NULL,
+    blocked BIGINT NOT NULL
+  ) WITH (fillfactor = 50);
+
+  -- Refused calls, by minutes since the epoch; those of the last day are kept.
+  CREATE TABLE blocks (minute BIGINT PRIMARY KEY, count BIGINT NOT NULL) WITH (fillfactor = 50);
+
+  -- Where the signed records are in the ledger. Nothing is believed for standing here: verification reads the records.
+  CREATE TABLE signed_records (
+    id    BIGINT PRIMARY KEY,
+    kind  TEXT COLLATE "C" NOT NULL CHECK (kind IN ('checkpoint', 'rotation')),
+    until BIGINT NOT NULL    -- the record behind which the next checkpoint comes at the latest
+  );
+  `,
+];
+
+/** The version of the schema that this program writes. */
+export const postgresVersion = postgresMigrations.length;

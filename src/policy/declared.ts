@@ -1,0 +1,64 @@
+import { rulesFor } from "./compile.js";
+import { evaluate } from "./decide.js";
+import type { PolicyDecision, PolicySet, Question } from "./policy.js";
+
+/** What an agent's own code, or an admin over the API, says of one action. */
+export interface Declared {
+  readonly rule: "ALLOW" | "BLOCK" | "REVIEW";
+  /** Only then an ALLOW counts. */
+  readonly trusted: boolean;
+}
+
+export interface DeclaredDecision extends PolicyDecision {
+  /** Somebody said so: a rule, a declaration, or a default that a file states. */
+  readonly stated: boolean;
+}
+
+const strength = { BLOCK: 0, REVIEW: 1, ALLOW: 2 } as const;
+
+const sentences = {
+  BLOCK: "Blocked by what the agent itself declares.",
+  REVIEW: "A person must decide, as the agent itself declares.",
+  ALLOW: "Allowed by what was declared for the agent.",
+} as const;
+
+/**
+ * What the policy says of one call together with what was declared about its action (`policy.md`, “declares”): a
+ * declared BLOCK or REVIEW tightens whatever a file says; a declared ALLOW counts only where it is trusted, and only
+ * where no file says anything of the call, not even by a default (threat Z17). Pure, and never throws.
+ *
+ * @param declared everything that was declared about this agent and action, in any order
+ */
+export function decideDeclared(
+  set: PolicySet,
+  declared: readonly Declared[],
+  question: Question,
+): DeclaredDecision {
+  const { decision, winner } = evaluate(set, question);
+  const { files, patterns } = rulesFor(set, question.agent);
+  const stated =
+    winner !== null ||
+    files.some((file) => file.default !== null) ||
+    // A rule that matches a name too unusual for it is no winner, but it is there.
+    patterns.some((rule) => rule.matches(question));
+  const strongest = strongestOf(declared);
+  if (strongest === null || (stated && strength[strongest] >= strength[decision.decision])) {
+    return { ...decision, stated };
+  }
+  return {
+    decision: strongest,
+    rule: `declared ${strongest.toLowerCase()} ${question.action}`,
+    reason: sentences[strongest],
+    stated: true,
+  };
+}
+
+/** Deny wins among declarations too; an ALLOW that is not trusted says nothing. */
+function strongestOf(declared: readonly Declared[]): Declared["rule"] | null {
+  let strongest: Declared["rule"] | null = null;
+  for (const { rule, trusted } of declared) {
+    if (rule === "ALLOW" && !trusted) continue;
+    if (strongest === null || strength[rule] < strength[strongest]) strongest = rule;
+  }
+  return strongest;
+}
