@@ -26,8 +26,8 @@ try {
     platform: "node",
     format: "esm",
     target: "node20.19",
-    // Holds a binary for each platform.
-    external: ["@photostructure/sqlite"],
+    // The first holds a binary for each platform; the others serve files that lie beside them.
+    external: ["@photostructure/sqlite", "@fastify/static", "@fastify/swagger-ui"],
     // Bundled packages that are CommonJS ask for Node's own modules by require.
     banner: {
       js: 'import { createRequire as requireFor } from "node:module"; const require = requireFor(import.meta.url);',

@@ -15,7 +15,7 @@ interface Options extends CommonOptions {
 export async function run(context: Context, options: Options): Promise<number> {
   const { out } = context;
   const filter = options.all === true ? {} : ({ status: "pending" } as const);
-  return withBackend(context, options, async (backend) => {
+  return withBackend(context, options, async ({ backend }) => {
     const approvals = await backend.approvals(filter);
     for (const approval of approvals) print(out, approval);
     if (options.watch !== true) {

@@ -1,25 +1,53 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
-import { AegisError, reasonOf } from "../errors.js";
+import { type BackendAddress, bearer, readAddress } from "../client/address.js";
+import { readHomeConfig } from "../config-home.js";
+import { isLoopback } from "../listen.js";
+import { adminTokenFile } from "./admin-token.js";
+import { readToken } from "./token-file.js";
+
+/** A backend that is not the embedded one, and what named it. */
+export interface RemoteChoice {
+  readonly where: string;
+  readonly address: BackendAddress;
+}
 
 /**
- * Refuses what is not the embedded backend. The order is the same for CLI and gateway, so that a kill reaches what a
- * client started: the flag, AEGIS_BACKEND_URL, `backend:` in AEGIS_HOME/config.yaml, else embedded. A backend that was
- * asked for and cannot be used is never replaced by another: two halves of one control would not see each other.
+ * Which backend was asked for; null is the embedded one. The order is the same for CLI and gateway, so that a kill
+ * reaches what a client started: the flag, AEGIS_BACKEND_URL, `backend:` in AEGIS_HOME/config.yaml, else embedded. One
+ * that was asked for and cannot be used is never replaced by another: two halves of one control would not see each
+ * other. No .env file is read: whoever can write into a working directory must not choose who decides (threat Z27).
  *
- * @throws AegisError backend_unsupported, config_invalid
+ * @throws AegisError usage, config_invalid; their messages hold no secret
  */
-export async function requireEmbedded(
+export async function chooseBackend(
   flag: string | undefined,
   env: NodeJS.ProcessEnv,
   home: string,
-): Promise<void> {
+): Promise<RemoteChoice | null> {
   const asked = await askedFor(flag, env, home);
-  if (asked === null) return;
-  throw new AegisError(
-    "backend_unsupported",
-    `${asked.where} names the backend ${withoutSecret(asked.url)}, and this version has the embedded one only.`,
-    { hint: `Remove it to use the embedded backend in ${home}.` },
+  if (asked === null) return null;
+  const address = readAddress(asked.url, asked.where, env.AEGIS_TOKEN?.trim() || null);
+  return { where: asked.where, address };
+}
+
+/**
+ * The same for what people do: on the machine where `aegis backend` runs, whoever can read its admin token is its admin
+ * without having to say so. It is sent to this machine only.
+ */
+export async function withAdminToken(choice: RemoteChoice, home: string): Promise<RemoteChoice> {
+  const { address } = choice;
+  if (address.authorization !== null || !isLoopback(new URL(address.origin).hostname)) return choice;
+  const file = adminTokenFile(home);
+  const token = await readToken(file);
+  if (token === null) return choice;
+  return { ...choice, address: { ...address, authorization: bearer(token, `The token in ${file}`) } };
+}
+
+/** A sentence where the credential would be seen on the way; null where it would not. */
+export function clearTextWarning({ address }: RemoteChoice): string | null {
+  if (!address.clearText) return null;
+  return (
+    `the token goes to ${address.shown} in clear text: whoever can listen on the way can use it. ` +
+    "Use https://, or a tunnel."
   );
 }
 
@@ -31,22 +59,8 @@ async function askedFor(
   if (flag !== undefined) return { where: "--backend", url: flag };
   const variable = env.AEGIS_BACKEND_URL;
   if (variable) return { where: "AEGIS_BACKEND_URL", url: variable };
-  const file = join(home, "config.yaml");
-  if (!existsSync(file)) return null;
-  // Not at the top: no other path of most commands needs the YAML parser.
-  const [{ parseConfigText }, { substitute }, { readTextFile }] = await Promise.all([
-    import("../config-yaml.js"),
-    import("../config-substitute.js"),
-    import("../text-file.js"),
-  ]);
-  const text = await readTextFile(file).catch((thrown: unknown) => {
-    throw new AegisError("config_invalid", `${file}: ${reasonOf(thrown)}`, { cause: thrown });
-  });
-  const settings = parseConfigText(file, text, (raw) => substitute(raw, env));
-  const url = settings.only(["backend"]).text("backend");
-  return url === undefined ? null : { where: file, url };
-}
-
-function withoutSecret(url: string): string {
-  return url.replace(/(^|\/\/)[^/@]*@/, "$1");
+  const config = await readHomeConfig(home, env);
+  if (config === null) return null;
+  const url = config.settings.text("backend");
+  return url === undefined ? null : { where: `backend: in ${config.file}`, url };
 }

@@ -17,8 +17,8 @@ export interface Finding {
 export interface BoundaryOptions {
   /** AEGIS_HOME. */
   readonly home: string;
-  /** The policies folder. */
-  readonly policies: string;
+  /** The policies folder; null where the policies are a backend's somewhere else. */
+  readonly policies: string | null;
   readonly allowHome: boolean;
 }
 
@@ -40,7 +40,7 @@ interface Protected {
 export function checkBoundary(config: Config, options: BoundaryOptions): Finding[] {
   const paths: Protected[] = [
     ...places("AEGIS_HOME", options.home, true),
-    ...places("the policies", options.policies, true),
+    ...(options.policies === null ? [] : places("the policies", options.policies, true)),
     ...(config.file === null ? [] : places("the configuration", config.file, false)),
   ];
   const findings: Finding[] = [];

@@ -1,11 +1,12 @@
-import type { openEmbedded } from "../backend/embedded.js";
-import type { Backend } from "../client/backend.js";
+import type { openBackend } from "../backend/open-backend.js";
+import type { Backend, Principal } from "../client/backend.js";
 import { AegisError } from "../errors.js";
 import { nearest } from "../suggest.js";
 import { visible } from "../visible.js";
-import { requireEmbedded } from "./backend-choice.js";
+import { chooseBackend, clearTextWarning, type RemoteChoice, withAdminToken } from "./backend-choice.js";
 import { homeOf } from "./home.js";
 import { Output } from "./output.js";
+import { person } from "./person.js";
 
 /** Flags that every command takes which speaks to a backend or prints. */
 export interface CommonOptions {
@@ -20,7 +21,7 @@ export interface Context {
   readonly home: string;
   readonly out: Output;
   /** Loads the embedded backend; `main.ts` injects it. */
-  readonly embedded: () => Promise<typeof openEmbedded>;
+  readonly embedded: () => Promise<typeof openBackend>;
 }
 
 /** One command: resolves with its exit code. */
@@ -36,13 +37,30 @@ export function createContext(
   return { env, home: homeOf(env), out: new Output(options.json === true), embedded };
 }
 
+/** The backend a command speaks to, and as whom. */
+export interface Session {
+  readonly backend: Backend;
+  readonly kind: "embedded" | "aegis" | "original";
+  /** Who runs the command, as that backend sees it. */
+  readonly by: Principal;
+}
+
 /** Opens the backend that was asked for, for one command, and closes it whatever happens. */
 export async function withBackend<Result>(
   context: Context,
   options: CommonOptions,
-  use: (backend: Backend) => Promise<Result>,
+  use: (session: Session) => Promise<Result>,
 ): Promise<Result> {
-  await requireEmbedded(options.backend, context.env, context.home);
+  const choice = await chooseBackend(options.backend, context.env, context.home);
+  const session = choice === null ? await openEmbedded(context) : await openChosen(context, choice);
+  try {
+    return await use(session);
+  } finally {
+    await session.backend.close();
+  }
+}
+
+async function openEmbedded(context: Context): Promise<Session> {
   const [open, { configDefaults }, { policySet }, { createLogger }] = await Promise.all([
     context.embedded(),
     import("../config-file.js"),
@@ -55,11 +73,24 @@ export async function withBackend<Result>(
     holdExpires: configDefaults.hold.expires,
     log: createLogger(),
   });
-  try {
-    return await use(backend);
-  } finally {
-    await backend.close();
-  }
+  return { backend, kind: "embedded", by: person() };
+}
+
+async function openChosen(context: Context, chosen: RemoteChoice): Promise<Session> {
+  const choice = await withAdminToken(chosen, context.home);
+  const warning = clearTextWarning(choice);
+  if (warning !== null) context.out.warn(warning);
+  // Not at the top: who speaks to the embedded backend loads no HTTP.
+  const [{ openRemote }, { configDefaults }, { createLogger }] = await Promise.all([
+    import("../client/remote.js"),
+    import("../config-file.js"),
+    import("../log.js"),
+  ]);
+  const { backend, kind, principal } = await openRemote(choice.address, {
+    holdExpires: configDefaults.hold.expires,
+    log: createLogger(),
+  });
+  return { backend, kind, by: principal ?? person() };
 }
 
 /** @throws AegisError unknown_agent */

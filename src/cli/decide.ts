@@ -3,7 +3,6 @@ import { visible } from "../visible.js";
 import { type Command, type CommonOptions, type Context, withBackend } from "./context.js";
 import { approvalJson } from "./json.js";
 import { relativeTime, styleOf, terminalJson } from "./output.js";
-import { person } from "./person.js";
 
 interface Options extends CommonOptions {
   readonly reason: string;
@@ -35,8 +34,8 @@ async function decide(
   verdict: "approved" | "denied",
 ): Promise<number> {
   const { out } = context;
-  return withBackend(context, options, async (backend) => {
-    const approval = await backend.decideApproval(id, verdict, person(), options.reason);
+  return withBackend(context, options, async ({ backend, by }) => {
+    const approval = await backend.decideApproval(id, verdict, by, options.reason);
     if (out.json) {
       out.line(terminalJson(approvalJson(approval)));
       return 0;

@@ -1,13 +1,13 @@
 import { existsSync, statSync } from "node:fs";
-import type { Backend } from "../client/backend.js";
 import type { Config } from "../config.js";
 import { loadConfig } from "../config-file.js";
 import { AegisError, reasonOf } from "../errors.js";
 import { createLogger } from "../log.js";
 import { visible } from "../visible.js";
-import { requireEmbedded } from "./backend-choice.js";
+import { chooseBackend, type RemoteChoice, withAdminToken } from "./backend-choice.js";
 import { checkBoundary } from "./boundary.js";
 import { type CommonOptions, type Context, withBackend } from "./context.js";
+import { lookAtBackend } from "./doctor-backend.js";
 import { defaultPolicies } from "./home.js";
 import { styleOf } from "./output.js";
 
@@ -17,16 +17,21 @@ interface Options extends CommonOptions {
 }
 
 /** One thing that was looked at. Only `broken` makes the command fail. */
-interface Check {
+export interface Check {
   readonly name: string;
   readonly state: "ok" | "note" | "warning" | "broken";
   readonly message: string;
 }
 
-const boundary =
-  "The boundary of the embedded backend is the operating-system user. A client and the tools it calls are kept from " +
+const boundaryOfHome =
+  "The boundary of a backend in AEGIS_HOME is the operating-system user. A client and the tools it calls are kept from " +
   "deciding, from policies and from the ledger; a program that runs as this user outside of a gateway is not: it can " +
   "read and change AEGIS_HOME. The strong form is a backend under another user or on another machine.";
+
+const boundaryElsewhere =
+  "Who decides is somewhere else: a program on this machine reaches it with a token only, and the token of a gateway can " +
+  "neither approve nor change policies. A token of role approver or admin in an environment or a file that a server can " +
+  "read undoes that.";
 
 /** `aegis doctor`: 1 where something is broken. */
 export async function run(context: Context, options: Options): Promise<number> {
@@ -74,15 +79,15 @@ export async function run(context: Context, options: Options): Promise<number> {
       add("config", "ok", `${file}: ${[...config.servers.keys()].join(", ")}`);
     });
   }
-  const policies = options.policies ?? policiesOf(config) ?? defaultPolicies(context.home);
-  await look("policies", async () => {
-    const { loadPolicies } = await import("../policy/load.js");
-    // Without a configuration it is not known whether one server is governed or many: names alone are read too.
-    const { files, revision } = await loadPolicies(policies, { bareNames: config === null });
-    if (files.length === 0)
-      add("policies", "note", `${policies} holds no policy: a person decides every call`);
-    else add("policies", "ok", `${policies}: ${files.length} loaded, revision ${revision.slice(0, 12)}`);
+  let choice: RemoteChoice | null = null;
+  await look("backend", async () => {
+    choice = await chooseBackend(options.backend, context.env, context.home);
   });
+  const undecided = checks.some(({ name, state }) => name === "backend" && state === "broken");
+  const folder = options.policies ?? policiesOf(config) ?? defaultPolicies(context.home);
+  const policies = choice === null ? folder : null;
+  if (policies === null) add("policies", "note", "the backend has its own; none is read here");
+  else await look("policies", () => lookAtPolicies(policies, config === null, add));
   if (config !== null) {
     const found: Config = config;
     await look("reach", async () => {
@@ -104,12 +109,15 @@ export async function run(context: Context, options: Options): Promise<number> {
       else add("server", "broken", probe.reason);
     }
   }
-  await look("backend", async () => {
-    await requireEmbedded(options.backend, context.env, context.home);
-    if (exists) await withBackend(context, options, (backend) => lookAtBackend(backend, add));
-    else add("backend", "note", "embedded; its store is made by the first start");
-  });
-  add("boundary", "note", boundary);
+  if (!undecided) {
+    await look("backend", async () => {
+      if (choice === null && !exists)
+        add("backend", "note", "embedded; its store is made by the first start");
+      else await withBackend(context, options, (session) => lookAtBackend(session, choice, add));
+    });
+  }
+  const apart = choice !== null && (await withAdminToken(choice, context.home)) === choice;
+  add("boundary", "note", apart ? boundaryElsewhere : boundaryOfHome);
 
   const broken = checks.some((check) => check.state === "broken");
   if (out.json) {
@@ -124,23 +132,16 @@ export async function run(context: Context, options: Options): Promise<number> {
   return broken ? 1 : 0;
 }
 
-async function lookAtBackend(
-  backend: Backend,
+async function lookAtPolicies(
+  folder: string,
+  bareNames: boolean,
   add: (name: string, state: Check["state"], message: string) => void,
 ): Promise<void> {
-  add("backend", "ok", backend.description);
-  const gateways = await backend.gateways();
-  const names = gateways.map(({ label, pid }) => `${label} (pid ${pid})`);
-  add("gateways", "note", names.length === 0 ? "none lives" : `live: ${names.join(", ")}`);
-  const agents = await backend.agents();
-  const killed = agents.filter((agent) => agent.status === "KILLED").map((agent) => agent.name);
-  if (killed.length > 0) add("agents", "warning", `killed: ${killed.join(", ")}`);
-  else add("agents", "ok", `${agents.length} known, none killed`);
-  const pending = await backend.approvals({ status: "pending" });
-  add("approvals", "note", `${pending.length} wait for a decision`);
-  const { ok, records, broken } = await backend.verify();
-  if (ok) add("ledger", "ok", `${records} records, every link holds`);
-  else add("ledger", "broken", `record ${broken?.id ?? "?"}: ${broken?.reason ?? "it does not verify"}`);
+  const { loadPolicies } = await import("../policy/load.js");
+  // Without a configuration it is not known whether one server is governed or many: names alone are read too.
+  const { files, revision } = await loadPolicies(folder, { bareNames });
+  if (files.length === 0) add("policies", "note", `${folder} holds no policy: a person decides every call`);
+  else add("policies", "ok", `${folder}: ${files.length} loaded, revision ${revision.slice(0, 12)}`);
 }
 
 function policiesOf(config: Config | null): string | null {

@@ -1,7 +1,6 @@
 import { visible } from "../visible.js";
 import { type CommonOptions, type Context, withBackend } from "./context.js";
 import { receiptJson } from "./json.js";
-import { person } from "./person.js";
 
 interface Options extends CommonOptions {
   readonly reason: string;
@@ -14,8 +13,8 @@ export async function run(
   [agent = ""]: readonly string[],
 ): Promise<number> {
   const { out } = context;
-  return withBackend(context, options, async (backend) => {
-    const receipt = await backend.kill(agent, person(), options.reason);
+  return withBackend(context, options, async ({ backend, by, kind }) => {
+    const receipt = await backend.kill(agent, by, options.reason);
     const confirmed = receipt.gateways.filter((gateway) => gateway.confirmed);
     if (out.json) {
       out.document(receiptJson(receipt, backend.description));
@@ -28,13 +27,19 @@ export async function run(
       );
       if (receipt.voided > 0) out.line(`Held calls ended: ${receipt.voided}.`);
       out.line(`Backend: ${visible(backend.description)}`);
-      const pids = confirmed.map((gateway) => gateway.pid).join(", ");
-      const which = confirmed.length === 0 ? "" : ` (pid ${pids})`;
-      out.line(`Gateways that confirmed: ${confirmed.length} of ${receipt.gateways.length}${which}.`);
+      for (const gateway of receipt.gateways) {
+        const how = gateway.confirmed ? "confirmed" : "did not confirm; its leases have run out";
+        out.line(`Gateway ${visible(gateway.id)} (pid ${gateway.pid}): ${how}.`);
+      }
+      out.line(`Gateways that confirmed: ${confirmed.length} of ${receipt.gateways.length}.`);
     }
-    if (receipt.gateways.length === 0) {
+    if (kind === "original") {
       out.warn(
-        "this backend knows no live gateway. If the agent runs somewhere, its gateway uses another backend: compare AEGIS_HOME.",
+        "the original backend knows no gateways: none confirms. A call asks for itself; what is in flight is cancelled within about a second.",
+      );
+    } else if (receipt.gateways.length === 0) {
+      out.warn(
+        `this backend knows no live gateway. If the agent runs somewhere, its gateway uses another backend: compare ${kind === "embedded" ? "AEGIS_HOME" : "AEGIS_BACKEND_URL"}.`,
       );
     } else if (confirmed.length < receipt.gateways.length) {
       out.warn(

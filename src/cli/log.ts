@@ -19,7 +19,7 @@ const page = 200;
 /** `aegis log [AGENT]`: the newest records, oldest of them first. */
 export async function run(context: Context, options: Options, [agent]: readonly string[]): Promise<number> {
   const { out } = context;
-  return withBackend(context, options, async (backend) => {
+  return withBackend(context, options, async ({ backend }) => {
     if (agent !== undefined) await requireAgent(backend, agent);
     const filter = agent === undefined ? {} : { agent };
     let after = 0;

@@ -16,7 +16,7 @@ async function main(): Promise<number> {
   ]);
   let code = done;
   // Loaded only by commands that need it: `aegis --help` opens no database.
-  const embedded = async () => (await import("../backend/embedded.js")).openEmbedded;
+  const embedded = async () => (await import("../backend/open-backend.js")).openBackend;
   const program = buildProgram(embedded, thread, (result) => {
     code = result;
   });
@@ -36,7 +36,7 @@ function backendThread(): () => StartedThread {
   // Relative to this file, which stays where it is in every build.
   const start = (): StartedThread => startThread(new URL("../backend/thread/thread.js", import.meta.url));
   const [, , command] = process.argv;
-  if (command !== "wrap" && command !== "gateway") return start;
+  if (command !== "wrap" && command !== "gateway" && command !== "backend") return start;
   const started = start();
   return () => started;
 }

@@ -28,16 +28,21 @@ export function buildProgram(
     .exitOverride();
 
   /** Connects a command to its file. */
-  const runs = <Options extends CommonOptions>(
+  const starts = <Options extends CommonOptions>(
     command: Command,
     load: () => Promise<CliCommand<Options>>,
   ): void => {
-    command.option("--backend <url>", "the backend to speak to (default: embedded)").action(async () => {
+    command.action(async () => {
       const options = command.opts<Options>();
       const context = createContext(options, embedded);
       exit(await (await load()).run(context, options, command.args));
     });
   };
+  /** The same, for one that speaks to a backend. */
+  const runs = <Options extends CommonOptions>(
+    command: Command,
+    load: () => Promise<CliCommand<Options>>,
+  ): void => starts(command.option("--backend <url>", "the backend to speak to (default: embedded)"), load);
   const printing = (command: Command): Command => command.option("--json", "print JSON");
 
   runs(
@@ -64,6 +69,21 @@ export function buildProgram(
       .option("--policies <dir>", "the policies (default: the configuration's, else AEGIS_HOME/policies)")
       .option("--allow-home", "start although a server can reach AEGIS_HOME; recorded"),
     async () => (await import("./gateway.js")).gateway(startThread()),
+  );
+  starts(
+    program
+      .command("backend")
+      .description("serve the API over HTTP: one backend for many gateways, SDKs and people")
+      .option("--port <n>", "the port to listen on; 0 takes a free one", portNumber, 8000)
+      .option("--host <host>", "the address to listen on; beyond this machine only with TLS", "127.0.0.1")
+      .option("--policies <dir>", "put these policies in force (default: what is in force already)")
+      .option("--database <url>", "postgres://… instead of the SQLite file in AEGIS_HOME")
+      .option("--public-url <url>", "where clients reach it through a proxy")
+      .option("--tls-cert <file>", "serve HTTPS: the certificate chain, PEM")
+      .option("--tls-key <file>", "and its key, PEM")
+      .option("--insecure", "listen beyond this machine without TLS")
+      .option("--static <dir>", "serve the built files of a dashboard at /"),
+    async () => (await import("./backend.js")).backend(startThread()),
   );
 
   runs(
@@ -113,10 +133,39 @@ export function buildProgram(
     );
   }
 
-  const audit = program.command("audit").helpCommand(false).description("check the ledger");
+  const audit = program
+    .command("audit")
+    .helpCommand(false)
+    .description("verify, export and rotate the ledger");
+  /** One that may work on a store itself. */
+  const audits = (command: Command): Command =>
+    command.option("--database <url>", "postgres://… instead of the SQLite file in AEGIS_HOME");
   runs(
-    printing(audit.command("verify")).description("check every link of the ledger's chain"),
+    audits(printing(audit.command("verify")))
+      .description("check every record, link and signature of the ledger, and its anchor")
+      .option("--file <export>", "verify an export instead, without a database")
+      .option("--key <file...>", "public keys to believe, PEM (default: AEGIS_HOME/ledger.pub)")
+      .option("--anchor <file...>", "the anchors to compare (default: the configured ones)")
+      .option("--no-anchor", "compare none")
+      .option("--segments <dir>", "also verify what was rotated into this folder"),
     () => import("./audit-verify.js"),
+  );
+  runs(
+    audits(audit.command("export"))
+      .description("write the ledger as text that verifies by itself")
+      .addOption(new Option("--format <format>", "its form").choices(["jsonl", "csv"]).default("jsonl"))
+      .option("--from <id>", "the first record (default: the oldest)", recordNumber)
+      .option("--to <id>", "the last record (default: the newest)", recordNumber)
+      .option("--agent <name>", "only its records; links between them cannot be checked then")
+      .option("--out <file>", "where to (default: standard output)"),
+    () => import("./audit-export.js"),
+  );
+  runs(
+    audits(printing(audit.command("rotate")))
+      .description("move the oldest records into segment files")
+      .requiredOption("--before <age|id>", "records older than 90d, or with a smaller number", ageOrNumber)
+      .option("--out <dir>", "the folder of the segments (default: AEGIS_HOME/segments)"),
+    () => import("./audit-rotate.js"),
   );
 
   const policy = program.command("policy").helpCommand(false).description("check and explain policies");
@@ -146,7 +195,8 @@ export function buildProgram(
           .makeOptionMandatory(),
       )
       .requiredOption("--name <principal>", "whom it stands for")
-      .option("--agent <name>", "the agent it is bound to (role agent)")
+      .option("--agent <name>", "the agent it is bound to (role agent; without it: any)")
+      .option("--trust-declared", "what it declares about its agent may also allow (role agent)")
       .option("--group <group...>", "groups of the principal")
       .option("--expires <duration>", "when it ends: 45s 10m 1h 7d (default: never)", duration),
     async () => (await import("./token.js")).create,
@@ -170,10 +220,27 @@ export function buildProgram(
   return program;
 }
 
+function portNumber(text: string): number {
+  const value = /^\d{1,5}$/.test(text) ? Number(text) : 65_536;
+  if (value > 65_535) throw new InvalidArgumentError("It must be a port from 0 to 65535.");
+  return value;
+}
+
 function wholeNumber(text: string): number {
   const value = /^\d{1,6}$/.test(text) ? Number(text) : 0;
   if (value < 1) throw new InvalidArgumentError("It must be a whole number from 1 to 999999.");
   return value;
+}
+
+function recordNumber(text: string): number {
+  const value = /^\d{1,15}$/.test(text) ? Number(text) : 0;
+  if (value < 1) throw new InvalidArgumentError("It must be the number of a record.");
+  return value;
+}
+
+function ageOrNumber(text: string): { readonly age: number } | { readonly id: number } {
+  if (/^\d+$/.test(text)) return { id: recordNumber(text) };
+  return { age: duration(text) };
 }
 
 function duration(text: string): number {

@@ -1,6 +1,5 @@
 import { visible } from "../visible.js";
 import { type CommonOptions, type Context, withBackend } from "./context.js";
-import { person } from "./person.js";
 
 interface Options extends CommonOptions {
   readonly reason: string;
@@ -13,9 +12,9 @@ export async function run(
   [agent = ""]: readonly string[],
 ): Promise<number> {
   const { out } = context;
-  return withBackend(context, options, async (backend) => {
+  return withBackend(context, options, async ({ backend, by }) => {
     const before = (await backend.agents()).find((known) => known.name === agent);
-    await backend.revive(agent, person(), options.reason);
+    await backend.revive(agent, by, options.reason);
     const already = before?.status === "ACTIVE";
     if (out.json) out.document({ agent, status: "ACTIVE", already, backend: backend.description });
     else if (already) out.line(`${visible(agent)} was not killed: nothing changed.`);

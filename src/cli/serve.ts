@@ -1,5 +1,4 @@
 import { mkdir } from "node:fs/promises";
-import { resolve } from "node:path";
 import type { StartedThread } from "../backend/thread/threaded.js";
 import type { Backend } from "../client/backend.js";
 import type { Config } from "../config.js";
@@ -8,13 +7,10 @@ import { type Gateway, startGateway } from "../gateway/gateway.js";
 import { agentNameProblem, defaultAgent } from "../identity.js";
 import { isLoopback } from "../listen.js";
 import { createLogger, type Logger } from "../log.js";
-import { loadPolicies } from "../policy/load.js";
-import { requireEmbedded } from "./backend-choice.js";
+import { chooseBackend } from "./backend-choice.js";
 import { checkBoundary } from "./boundary.js";
 import type { Context } from "./context.js";
-import { gatewayToken } from "./gateway-token.js";
-import { defaultPolicies } from "./home.js";
-import { policyFileFor, writeStarter } from "./starter-file.js";
+import { embeddedBackend } from "./gateway-backend.js";
 
 /** What `wrap` and `gateway` have in common, once their command lines are read. */
 export interface Plan {
@@ -43,7 +39,7 @@ export async function serve(context: Context, plan: Plan, thread: StartedThread)
   const { config, flags } = plan;
   const log = createLogger();
   const running = new Running(log);
-  await requireEmbedded(flags.backend, context.env, home);
+  const choice = await chooseBackend(flags.backend, context.env, home);
   const agent = flags.agent ?? (context.env.AEGIS_AGENT || null) ?? config.agent ?? defaultAgent;
   const problem = agentNameProblem(agent);
   if (problem !== null)
@@ -58,49 +54,42 @@ export async function serve(context: Context, plan: Plan, thread: StartedThread)
     );
   }
 
-  const folder = resolve(flags.policies ?? config.policies ?? defaultPolicies(home));
-  const policies = await loadPolicies(folder, { bareNames: plan.naming === "bare" });
-  await mkdir(home, { recursive: true, mode: 0o700 });
-  const findings = checkBoundary(config, { home, policies: folder, allowHome: flags.allowHome === true });
-  for (const finding of findings) out.warn(finding.message);
-
-  const backend = await thread.open({ home, policies, holdExpires: config.hold.expires }, log, (reason) => {
+  const lost = (reason: string): void => {
     // Nothing can be decided any more: end, so that whoever started us starts us again.
     log.fatal({ reason }, "the embedded backend ended");
     running.end(1).catch(() => process.exit(1));
-  });
+  };
+  if (choice !== null) await thread.discard();
+  const { policies, open } =
+    choice === null
+      ? await embeddedBackend(context, plan, agent, thread, log, lost)
+      : // Not at the top: the embedded backend starts without what HTTP needs.
+        (await import("./gateway-remote.js")).remoteBackend(context, plan, choice, agent, log);
+  await mkdir(home, { recursive: true, mode: 0o700 });
+  const findings = checkBoundary(config, { home, policies, allowHome: flags.allowHome === true });
+  for (const finding of findings) out.warn(finding.message);
+
+  const { backend, identity, credentials, howToAllow, onTools } = await open();
   running.backend = backend;
   try {
     for (const { severity, server, message } of findings) {
       if (severity === "allowed")
         await backend.note({ kind: "gateway", agent, server, reason: `--allow-home: ${message}` });
     }
-    if (plan.http !== null) {
-      out.say(`aegis: the token for ${agent} is in ${await gatewayToken(backend, home, agent)}`);
-    }
-    const file = policyFileFor(folder, agent, policies);
+    if (plan.http !== null) out.say(`aegis: ${await credentials()}`);
     const gateway = await startGateway({
       backend,
       config,
-      agent,
-      principal: `agent:${agent}`,
+      identity,
       naming: plan.naming,
       log,
       front:
         plan.http === null
           ? { kind: "stdio", input: process.stdin, output: process.stdout }
           : { kind: "http", ...plan.http },
-      protectedPaths:
-        flags.allowHome === true ? [] : [home, folder, ...(config.file === null ? [] : [config.file])],
-      howToAllow: (caller, action) =>
-        `To allow it for good, a person adds "- ${action}" below "allow:" in ` +
-        `${policyFileFor(folder, caller, policies)} and starts the gateway again.`,
-      ...(policies.files.length > 0
-        ? {}
-        : {
-            onTools: (servers) =>
-              writeStarter(file, agent, servers, (sentence) => out.say(`aegis: ${sentence}`)),
-          }),
+      protectedPaths: flags.allowHome === true ? [] : protectedBy(home, policies, config),
+      howToAllow,
+      ...(onTools === undefined ? {} : { onTools }),
     });
     running.gateway = gateway;
     if (gateway.url !== null) out.say(`aegis: listening on ${gateway.url}`);
@@ -111,6 +100,10 @@ export async function serve(context: Context, plan: Plan, thread: StartedThread)
     setTimeout(() => process.exit(1), 500).unref();
     throw thrown;
   }
+}
+
+function protectedBy(home: string, policies: string | null, { file }: Config): string[] {
+  return [home, policies, file].filter((path) => path !== null);
 }
 
 /** What has to be given back when the process ends, by whichever way. */

@@ -11,7 +11,7 @@ export async function run(
   [name]: readonly string[],
 ): Promise<number> {
   const { out } = context;
-  return withBackend(context, options, async (backend) => {
+  return withBackend(context, options, async ({ backend }) => {
     if (name !== undefined) {
       await requireAgent(backend, name);
       const agent = (await backend.agents()).find((known) => known.name === name);

@@ -6,12 +6,12 @@ import { type Command, type CommonOptions, withBackend } from "./context.js";
 import { readId } from "./decide.js";
 import { tokenJson } from "./json.js";
 import { relativeTime } from "./output.js";
-import { person } from "./person.js";
 
 interface CreateOptions extends CommonOptions {
   readonly role: Role;
   readonly name: string;
   readonly agent?: string;
+  readonly trustDeclared?: boolean;
   readonly group?: readonly string[];
   readonly expires?: number;
 }
@@ -20,7 +20,7 @@ interface CreateOptions extends CommonOptions {
 export const create: Command<CreateOptions> = {
   async run(context, options) {
     const { out } = context;
-    const { role, name, agent, group, expires } = options;
+    const { role, name, agent, trustDeclared, group, expires } = options;
     if (agent !== undefined) {
       if (role !== "agent") {
         throw new AegisError(
@@ -34,15 +34,16 @@ export const create: Command<CreateOptions> = {
       const problem = agentNameProblem(agent);
       if (problem !== null) throw new AegisError("usage", `--agent: ${problem}.`);
     }
-    return withBackend(context, options, async (backend) => {
+    return withBackend(context, options, async ({ backend, by }) => {
       const wanted = {
         name,
         role,
         ...(agent === undefined ? {} : { agent }),
+        ...(trustDeclared === undefined ? {} : { trustDeclared }),
         ...(group === undefined ? {} : { groups: group }),
         ...(expires === undefined ? {} : { expires }),
       };
-      const { id, token } = await backend.createToken(wanted, person());
+      const { id, token } = await backend.createToken(wanted, by);
       if (out.json) {
         out.document({ id, token, name, role, agent: agent ?? null, groups: group ?? [] });
         return 0;
@@ -59,7 +60,7 @@ export const create: Command<CreateOptions> = {
 export const list: Command<CommonOptions> = {
   async run(context, options) {
     const { out } = context;
-    return withBackend(context, options, async (backend) => {
+    return withBackend(context, options, async ({ backend }) => {
       const tokens = await backend.tokens();
       if (out.json) {
         for (const token of tokens) out.document(tokenJson(token));
@@ -90,8 +91,8 @@ export const revoke: Command<CommonOptions> = {
   async run(context, options, [text = ""]) {
     const { out } = context;
     const id = readId(text);
-    return withBackend(context, options, async (backend) => {
-      await backend.revokeToken(id, person());
+    return withBackend(context, options, async ({ backend, by }) => {
+      await backend.revokeToken(id, by);
       if (out.json) out.document({ id, revoked: true });
       else out.line(`Revoked token ${id}: it opens nothing any more.`);
       return 0;

@@ -1,0 +1,106 @@
+import type { FastifyRequest } from "fastify";
+import type { Principal } from "../../client/backend.js";
+import { reasonOf } from "../../errors.js";
+import type { Logger } from "../../log.js";
+import type { Service } from "../service.js";
+import { carried } from "./credentials.js";
+import { HttpError } from "./errors.js";
+import { FailedLogins } from "./failed-logins.js";
+import type { Metrics } from "./metrics.js";
+import { looksLikeJwt, Oidc, RefusedJwt } from "./oidc.js";
+import type { Caller } from "./permissions.js";
+import type { Settings } from "./settings.js";
+
+/** What a request proved itself with. */
+export interface Credential {
+  readonly principal: Principal;
+  /** Asks again: whether it would still be let in. */
+  readonly stands: () => Promise<boolean>;
+}
+
+const challenge = { "www-authenticate": ['Bearer realm="aegis"', 'Basic realm="aegis", charset="UTF-8"'] };
+const missing = "Send a token: Authorization: Bearer TOKEN, or Basic with the token as the password.";
+const wrong = "The token is unknown, expired or revoked.";
+
+/**
+ * Who asks. A token is looked up by its SHA-256: what a comparison could betray by its time is a prefix of the hash of a
+ * guess, from which nothing follows about the hash of a token, let alone its 256 random bits. A JWT is verified by a
+ * signature. Nothing of a body is read before.
+ */
+export class Authentication {
+  private readonly logins: FailedLogins;
+  private readonly oidc: Oidc | null;
+
+  constructor(
+    private readonly service: Service,
+    settings: Settings,
+    private readonly metrics: Metrics,
+    private readonly log: Logger,
+  ) {
+    this.logins = new FailedLogins((note) => service.note(note), log);
+    this.oidc = settings.oidc === null ? null : new Oidc(settings.oidc);
+  }
+
+  /** @throws HttpError 401, 429; AegisError where the backend cannot say */
+  async prove(request: FastifyRequest): Promise<Credential> {
+    const sent = carried(request);
+    // Not a failure: a browser asks without before it asks its user.
+    if (sent.kind === "none") throw new HttpError(401, missing, challenge);
+    if (sent.kind === "malformed") return this.fail(request, sent.reason, `Not accepted: ${sent.reason}.`);
+    const { token } = sent;
+    try {
+      const principal = await this.principalOf(token);
+      if (principal === null)
+        return await this.fail(request, "the token is unknown, expired or revoked", wrong);
+      return { principal, stands: () => this.stands(token, principal) };
+    } catch (thrown) {
+      if (!(thrown instanceof RefusedJwt)) throw thrown;
+      const detail = `The JWT is not accepted: ${thrown.message}.`;
+      if (thrown.fault === null) return this.fail(request, thrown.message, detail);
+      // No failure of whoever sent it.
+      this.log.error({ reason: reasonOf(thrown.fault) }, "the keys of the OIDC issuer could not be fetched");
+      throw new HttpError(401, detail, challenge);
+    }
+  }
+
+  /** The principal is known, and its role is none of these. */
+  refuseRole({ principal, method, routeOptions }: FastifyRequest, access: readonly Caller[]): never {
+    const route = `${method} ${routeOptions.url ?? ""}`;
+    this.logins.overstepped(principal, `${principal.name} asked for ${route}; its role is ${principal.role}`);
+    const wanted = access.map((caller) =>
+      caller === "gateway" ? "agent, with a token that names none" : caller,
+    );
+    throw new HttpError(403, `This takes the role ${wanted.join(" or ")}; the token's is ${principal.role}.`);
+  }
+
+  /** The request goes to, or comes from, somewhere else. */
+  refuseForeign(request: FastifyRequest, reason: string): never {
+    this.logins.refused(request.ip, reason);
+    throw new HttpError(403, `Forbidden: ${reason}.`);
+  }
+
+  private async principalOf(token: string): Promise<Principal | null> {
+    if (this.oidc !== null && looksLikeJwt(token)) return this.oidc.verify(token);
+    return this.service.authenticate(token);
+  }
+
+  private async stands(token: string, before: Principal): Promise<boolean> {
+    try {
+      const now = await this.principalOf(token);
+      return now !== null && now.role === before.role && now.agent === before.agent;
+    } catch (thrown) {
+      if (thrown instanceof RefusedJwt) return thrown.fault !== null;
+      throw thrown;
+    }
+  }
+
+  private async fail(request: FastifyRequest, reason: string, detail: string): Promise<never> {
+    this.metrics.failedLogin();
+    const wait = await this.logins.count(request.ip);
+    this.logins.refused(request.ip, reason);
+    if (wait === null) throw new HttpError(401, detail, challenge);
+    throw new HttpError(429, "Too many wrong credentials from this address; a right one is still let in.", {
+      "retry-after": String(wait),
+    });
+  }
+}

@@ -1,0 +1,86 @@
+import { isIPv6 } from "node:net";
+import { RateLimiterMemory, RateLimiterRes } from "rate-limiter-flexible";
+import type { Note, Principal } from "../../client/backend.js";
+import { reasonOf } from "../../errors.js";
+import type { Logger } from "../../log.js";
+
+/** Seconds over which is counted. */
+const window = 60;
+/** Wrong credentials of one address in a window that are answered as such. */
+const failures = 20;
+/** Records of refusals in a window: of one address or principal, and of all together. */
+const recordsOfOne = 10;
+const recordsOfAll = 200;
+
+/**
+ * What was refused at the door. Only failures count, and a valid credential passes whatever its address did: locking an
+ * address out would lock out everybody behind one proxy, and nobody guesses 256 bits. The limit bounds what a flood
+ * costs, in answers and in records (threats T17, R10).
+ */
+export class FailedLogins {
+  private readonly attempts = new RateLimiterMemory({ points: failures, duration: window });
+  private readonly ofOne = new RateLimiterMemory({ points: recordsOfOne, duration: window });
+  private readonly ofAll = new RateLimiterMemory({ points: recordsOfAll, duration: window });
+
+  constructor(
+    private readonly write: (note: Note) => Promise<void>,
+    private readonly log: Logger,
+  ) {}
+
+  /**
+   * A credential of this address was wrong.
+   *
+   * @returns seconds after which it may try again, or null where it may at once
+   */
+  async count(address: string): Promise<number | null> {
+    const left = await take(this.attempts, network(address));
+    return left === null ? null : Math.max(1, Math.ceil(left / 1000));
+  }
+
+  /** Somebody unknown was refused. */
+  refused(address: string, reason: string): void {
+    this.record(network(address), { kind: "login_refused", reason: `${reason} (from ${address})` });
+  }
+
+  /** Somebody known asked for what its role may not do: an agent that tries to approve shows here. */
+  overstepped(principal: Principal, reason: string): void {
+    this.record(`principal ${principal.name}`, {
+      kind: "refused",
+      principal: principal.name,
+      ...(principal.agent === null ? {} : { agent: principal.agent }),
+      reason,
+    });
+  }
+
+  private record(key: string, note: Note): void {
+    this.recordWithin(key, note).catch((thrown: unknown) => {
+      // Whoever was refused stays refused; that it is not in the ledger is told to the operator.
+      this.log.error({ reason: reasonOf(thrown), note }, "a refusal could not be recorded");
+    });
+  }
+
+  private async recordWithin(key: string, note: Note): Promise<void> {
+    if ((await take(this.ofOne, key)) !== null || (await take(this.ofAll, "")) !== null) {
+      this.log.warn({ note }, "refused, and not recorded: too many in a minute");
+      return;
+    }
+    await this.write(note);
+  }
+}
+
+/** Null where there was a point left, else the milliseconds until there is one. */
+async function take(limiter: RateLimiterMemory, key: string): Promise<number | null> {
+  try {
+    await limiter.consume(key);
+    return null;
+  } catch (thrown) {
+    if (thrown instanceof RateLimiterRes) return thrown.msBeforeNext;
+    throw thrown;
+  }
+}
+
+/** Whoever has one IPv6 address has the 2^64 beside it. */
+function network(address: string): string {
+  if (!isIPv6(address) || address.startsWith("::")) return address;
+  return address.split(":").slice(0, 4).join(":");
+}

@@ -1,0 +1,111 @@
+import type { Approval, Principal } from "../../../client/backend.js";
+import {
+  approvalParams,
+  approvalsAnswer,
+  approvalsQuery,
+  approvalToWire,
+  approvalWire,
+  decisionRequest,
+  detachRequest,
+} from "../../../client/wire/approvals.js";
+import { noQuery, nothingWire } from "../../../client/wire/fields.js";
+import { AegisError } from "../../../errors.js";
+import { unknownApproval } from "../../approval-rows.js";
+import type { Service } from "../../service.js";
+import type { RegisterRoutes } from "../app.js";
+import { speaksFor } from "../own-agent.js";
+
+const page = 100;
+
+/** The questions that held calls wait on. */
+export const approvalRoutes: RegisterRoutes = (app, { service }) => {
+  app.get(
+    "/v1/approvals",
+    {
+      schema: {
+        summary: "Approvals",
+        description: "The newest `limit` (with an id smaller than `before`), oldest of them first.",
+        querystring: approvalsQuery,
+        response: { 200: approvalsAnswer },
+      },
+    },
+    async (request) => {
+      const { status, limit = page, before = Number.POSITIVE_INFINITY } = request.query;
+      const all = await service.approvals(status === undefined ? {} : { status });
+      const found = all.filter(({ id }) => id < before);
+      return { approvals: found.slice(-limit).map(approvalToWire), more: found.length > limit };
+    },
+  );
+
+  app.get(
+    "/v1/approvals/:id",
+    {
+      schema: {
+        summary: "One approval",
+        description: "To a token that is bound to an agent, those of other agents do not exist.",
+        params: approvalParams,
+        querystring: noQuery,
+        response: { 200: approvalWire },
+      },
+    },
+    async (request) => approvalToWire(await visible(service, request.params.id, request.principal)),
+  );
+
+  app.post(
+    "/v1/approvals/:id/decision",
+    {
+      schema: {
+        summary: "Approve or deny",
+        description:
+          "Decided once: whoever comes second is told who decided what. With `digest`, it is decided only if that is still " +
+          "what the approval binds.",
+        params: approvalParams,
+        body: decisionRequest,
+        response: { 200: approvalWire },
+      },
+    },
+    async (request) => {
+      const { id } = request.params;
+      const { decision, reason, digest } = request.body;
+      // What an approval binds never changes: what is read here is what is decided.
+      if (digest !== undefined && (await service.approval(id)).digest !== digest) throw differs(id);
+      return approvalToWire(await service.decideApproval(id, decision, request.principal, reason));
+    },
+  );
+
+  app.post(
+    "/v1/approvals/:id/detach",
+    {
+      schema: {
+        summary: "The caller of a held call is gone",
+        description: "The approval stays: a repeat of the call picks its decision up.",
+        params: approvalParams,
+        body: detachRequest,
+        response: { 200: nothingWire },
+      },
+    },
+    async (request) => {
+      const { id } = await visible(service, request.params.id, request.principal);
+      await service.detachWaiter(id, request.body.call);
+      return {};
+    },
+  );
+};
+
+/** Foreign and absent ones answer alike (threat Z29). */
+async function visible(service: Service, id: number, by: Principal): Promise<Approval> {
+  const approval = await service.approval(id);
+  if (speaksFor(by, approval.agent)) return approval;
+  throw unknownApproval(id);
+}
+
+/** Threat U7: a view that is older than what it decides. */
+function differs(id: number): AegisError {
+  return new AegisError(
+    "approval_differs",
+    `Approval ${id} is not for what was shown; nothing was changed.`,
+    {
+      hint: "Look at it again, and decide what it says now.",
+    },
+  );
+}

@@ -1,0 +1,57 @@
+import { nothingWire } from "../../../client/wire/fields.js";
+import { noteRequest, outcomeFromWire, outcomesRequest } from "../../../client/wire/outcomes.js";
+import { bodyLimits, type RegisterRoutes } from "../app.js";
+import { requireOwnAgent } from "../own-agent.js";
+import { callerOf, speakerOf } from "./caller.js";
+
+/** What became of calls, and what else belongs in the ledger. */
+export const outcomeRoutes: RegisterRoutes = (app, { service }) => {
+  app.post(
+    "/v1/outcomes",
+    {
+      bodyLimit: bodyLimits.decision,
+      schema: {
+        summary: "Record how calls ended",
+        description: "Durable with the next commit. A call ends once: what is told again changes nothing.",
+        body: outcomesRequest,
+        response: { 200: nothingWire },
+      },
+    },
+    async (request) => {
+      // All of them first: a batch with one that is not the caller's to tell is refused whole.
+      const outcomes = request.body.outcomes.map((outcome) =>
+        outcomeFromWire(outcome, callerOf(request.principal, outcome.agent, outcome.principal)),
+      );
+      for (const outcome of outcomes) service.outcome(outcome);
+      return {};
+    },
+  );
+
+  app.post(
+    "/v1/notes",
+    {
+      schema: {
+        summary: "Record what is not a call",
+        description: "A refused frame, a refused login of a client, what happened to a server.",
+        body: noteRequest,
+        response: { 200: nothingWire },
+      },
+    },
+    async (request) => {
+      const { kind, server, action, reason } = request.body;
+      const { principal: by } = request;
+      const agent = request.body.agent ?? by.agent;
+      if (agent !== null) requireOwnAgent(by, agent);
+      const principal = speakerOf(by, request.body.principal);
+      await service.note({
+        kind,
+        ...(agent === null ? {} : { agent }),
+        principal,
+        ...(server === undefined ? {} : { server }),
+        ...(action === undefined ? {} : { action }),
+        reason,
+      });
+      return {};
+    },
+  );
+};
