@@ -1,6 +1,6 @@
 import { basename } from "node:path";
 import type { Readable, Writable } from "node:stream";
-import type { Backend, Principal } from "../client/backend.js";
+import type { Backend } from "../client/backend.js";
 import type { Config, ServerConfig } from "../config.js";
 import { reasonOf } from "../errors.js";
 import type { Logger } from "../log.js";
@@ -10,7 +10,7 @@ import { HttpFront } from "./front/http.js";
 import { stdioFront } from "./front/stdio.js";
 import { KillSwitch } from "./kill-switch.js";
 import { createPipeline, type Pipeline } from "./pipeline.js";
-import { type ClientPort, Scope } from "./scope.js";
+import { type ClientPort, type Identity, Scope } from "./scope.js";
 import type { Services } from "./services.js";
 
 /** The tools of the servers, for whoever wants to write a policy about them. */
@@ -22,10 +22,8 @@ export type OfferedTools = ReadonlyArray<{
 export interface GatewayOptions {
   readonly backend: Backend;
   readonly config: Config;
-  /** The agent of the stdio front; over HTTP it is the token's. */
-  readonly agent: string;
-  /** The principal of the stdio front. */
-  readonly principal: string;
+  /** Of the stdio front. Over HTTP it is the token's; one that names no agent is this one's. */
+  readonly identity: Identity;
   readonly naming: "bare" | "prefixed";
   readonly log: Logger;
   readonly front:
@@ -58,12 +56,16 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
       ? `wrap ${[...config.servers.keys()].join(", ")}`
       : `gateway ${basename(config.file)}`;
   const address = front.kind === "http" ? `${front.host}:${front.port}` : null;
-  const gateway = await backend.attach({ pid: process.pid, label, address });
+  let services: Services | null = null;
+  let gateway = await backend.attach({ pid: process.pid, label, address }, (id) => {
+    gateway = id;
+    if (services !== null) services.gateway = id;
+  });
   const { killSwitch } = await KillSwitch.following(backend);
   const desk = new ApprovalDesk(backend);
   desk.open();
   const { howToAllow, protectedPaths } = options;
-  const services: Services = { backend, config, log, killSwitch, desk, gateway, howToAllow, protectedPaths };
+  services = { backend, config, log, killSwitch, desk, gateway, howToAllow, protectedPaths };
   const parts: Parts = { options, services, pipeline: createPipeline(services), toolsTold: { done: false } };
   return front.kind === "stdio"
     ? overStdio(parts, front.input, front.output)
@@ -79,9 +81,9 @@ interface Parts {
 
 async function overStdio(parts: Parts, input: Readable, output: Writable): Promise<Gateway> {
   const { options, services } = parts;
-  const { agent, principal, naming, config } = options;
+  const { identity, naming, config } = options;
   const front = stdioFront(input, output, config.limits.frame, (reason) =>
-    noteInBackground(services, { kind: "refused", agent, principal, reason }),
+    noteInBackground(services, { kind: "refused", ...identityNow(identity), reason }),
   );
   let finish: (code: number) => void = () => {};
   let fail: (thrown: unknown) => void = () => {};
@@ -89,11 +91,7 @@ async function overStdio(parts: Parts, input: Readable, output: Writable): Promi
     finish = resolve;
     fail = reject;
   });
-  const scope = await newScope(
-    parts,
-    { agent, principal: { name: principal }, naming, port: front.port },
-    (code) => finish(code ?? 1),
-  );
+  const scope = await newScope(parts, { identity, naming, port: front.port }, (code) => finish(code ?? 1));
   // Ahead of the handshake, so that the server boots while we do.
   if (scope.sole !== null) {
     scope.sole.open().catch((thrown: unknown) => {
@@ -126,14 +124,15 @@ async function overHttp(parts: Parts, host: string, port: number): Promise<Gatew
     isEndpoint: (path) => path === "/mcp" || (path.startsWith("/mcp/") && sole(path) !== undefined),
     newScope: (session) => {
       const { principal, path } = session;
-      const agent = principal.agent ?? options.agent;
+      const agent = principal.agent ?? options.identity.agent;
+      const identity = { agent, principal: principal.name };
       const only = path === "/mcp" ? undefined : sole(path);
       const servers = only === undefined ? undefined : [only];
       const naming = only === undefined ? "prefixed" : "bare";
-      return newScope(parts, { agent, principal, naming, port: session, servers });
+      return newScope(parts, { identity, naming, port: session, servers });
     },
     onBadFrame: (principal, reason) => {
-      const agent = principal.agent ?? options.agent;
+      const agent = principal.agent ?? options.identity.agent;
       noteInBackground(services, { kind: "refused", agent, principal: principal.name, reason });
     },
     onLoginRefused: refusedLogins(services),
@@ -150,8 +149,7 @@ async function overHttp(parts: Parts, host: string, port: number): Promise<Gatew
 }
 
 interface ScopeFor {
-  readonly agent: string;
-  readonly principal: Pick<Principal, "name">;
+  readonly identity: Identity;
   readonly naming: "bare" | "prefixed";
   readonly port: ClientPort;
   readonly servers?: readonly ServerConfig[] | undefined;
@@ -163,13 +161,12 @@ async function newScope(
   onGaveUp?: (code: number | null) => void,
 ): Promise<Scope> {
   const { options, services, pipeline, toolsTold } = parts;
-  const { agent, principal, naming, port } = wanted;
-  await options.backend.ensureAgent(agent);
+  const { identity, naming, port } = wanted;
+  await options.backend.ensureAgent(identity.agent);
   return new Scope({
     services,
     pipeline,
-    agent,
-    principal,
+    identity,
     naming,
     port,
     servers: wanted.servers ?? [...options.config.servers.values()],
@@ -202,6 +199,11 @@ function refusedLogins(services: Services): (reason: string) => void {
     }
     if (++count <= LOGINS_RECORDED) noteInBackground(services, { kind: "login_refused", reason });
   };
+}
+
+/** Who it is at this moment. */
+function identityNow({ agent, principal }: Identity): { agent: string; principal: string } {
+  return { agent, principal };
 }
 
 function noteInBackground(services: Services, note: Parameters<Backend["note"]>[0]): void {

@@ -1,4 +1,3 @@
-import type { Principal } from "../client/backend.js";
 import type { ServerConfig } from "../config.js";
 import { reasonOf } from "../errors.js";
 import type { ClientFrame, Json, ResponseFrame, ServerFrame } from "../frame/types.js";
@@ -29,11 +28,19 @@ export interface ServerRequest {
   readonly token: { readonly shown: string; readonly original: string } | null;
 }
 
+/**
+ * Who a client is to the backend. Of the stdio front it may turn out later, but before its first call is decided: the
+ * backend says whom the gateway's token stands for, and may not have been there at the start.
+ */
+export interface Identity {
+  readonly agent: string;
+  readonly principal: string;
+}
+
 export interface ScopeOptions {
   readonly services: Services;
   readonly pipeline: Pipeline;
-  readonly principal: Pick<Principal, "name">;
-  readonly agent: string;
+  readonly identity: Identity;
   readonly servers: readonly ServerConfig[];
   /** `bare`: one server in its own words and names. `prefixed`: all of them, merged. */
   readonly naming: "bare" | "prefixed";
@@ -48,8 +55,6 @@ export interface ScopeOptions {
 export class Scope implements LinkOwner {
   readonly services: Services;
   readonly pipeline: Pipeline;
-  readonly agent: string;
-  readonly principal: string;
   readonly port: ClientPort;
   readonly links: ReadonlyMap<string, ServerLink>;
   readonly catalogs: ReadonlyMap<string, Catalog>;
@@ -72,11 +77,9 @@ export class Scope implements LinkOwner {
   private readonly unsubscribe: () => void;
 
   constructor(private readonly options: ScopeOptions) {
-    const { services, agent, principal, servers, naming, port } = options;
+    const { services, servers, naming, port } = options;
     this.services = services;
     this.pipeline = options.pipeline;
-    this.agent = agent;
-    this.principal = principal.name;
     this.port = port;
     const { log, config } = services;
     const links = servers.map((server) => new ServerLink(server, this, config.limits.frame, log));
@@ -85,8 +88,16 @@ export class Scope implements LinkOwner {
     this.sole = naming === "bare" ? (links[0] ?? null) : null;
     this.lists = new MergedLists(this);
     this.unsubscribe = services.killSwitch.onKill((killed) => {
-      if (killed === agent) this.abortAll("killed");
+      if (killed === this.agent) this.abortAll("killed");
     });
+  }
+
+  get agent(): string {
+    return this.options.identity.agent;
+  }
+
+  get principal(): string {
+    return this.options.identity.principal;
   }
 
   /** A frame of the client. `exchange` is the way back, for a request. */

@@ -11,8 +11,8 @@ export interface Services {
   readonly log: Logger;
   readonly killSwitch: KillSwitch;
   readonly desk: ApprovalDesk;
-  /** Id of this gateway at the backend. */
-  readonly gateway: string;
+  /** Id of this gateway at the backend, which may give it another one while it runs. */
+  gateway: string;
   /** The sentence of a refusal that says how a person would allow the action for good; null where there is none. */
   readonly howToAllow: (agent: string, action: string) => string | null;
   /** Paths that no root of a client may reach: AEGIS_HOME, the configuration, the policies. */

@@ -3,8 +3,8 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openSqlite } from "../../src/backend/store/sqlite.js";
 import type { LedgerRecord } from "../../src/client/backend.js";
+import { rawStore } from "../fixtures/backend/store.js";
 import { type HttpGateway, jsonLines, makePlace, type Place, startHttpGateway } from "../fixtures/gateway.js";
 import { checkLedger, type Execution, readLedger } from "../fixtures/ledger.js";
 import { eventually } from "../fixtures/person.js";
@@ -110,7 +110,7 @@ describe("a store that fails", () => {
 
   it("because another process holds its lock refuses calls with a reason, in time; and then they work", async () => {
     await call("lock-before");
-    const thief = await openSqlite(join(place.home, "aegis.db"));
+    const thief = await rawStore(place.home);
     thief.exec("BEGIN EXCLUSIVE");
     try {
       for (let round = 0; round < 2; round++) {
@@ -135,7 +135,7 @@ describe("a store that fails", () => {
   });
 
   it("for less than its patience is waited for", async () => {
-    const thief = await openSqlite(join(place.home, "aegis.db"));
+    const thief = await rawStore(place.home);
     thief.exec("BEGIN EXCLUSIVE");
     const answer = call("lock-short");
     await new Promise((resolve) => setTimeout(resolve, 300));

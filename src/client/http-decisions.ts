@@ -1,0 +1,173 @@
+import { AegisError } from "../errors.js";
+import type { Logger } from "../log.js";
+import type { Intent, Outcome, Principal, Verdict } from "./backend.js";
+import type { Api } from "./http-api.js";
+import { OpenCalls } from "./open-calls.js";
+import { Outbox } from "./outbox.js";
+import { type Answer, DEADLINE, NoAnswer } from "./requests.js";
+import { intentToWire, verdictFromWire, verdictWire } from "./wire/decisions.js";
+import { nothingWire } from "./wire/fields.js";
+import { httpLease } from "./wire/gateways.js";
+import { mostOutcomes, outcomeToWire } from "./wire/outcomes.js";
+
+/** Milliseconds below which it is not worth asking again. */
+const WORTHWHILE = 50;
+
+/** What a gateway asks of every call, and tells of its end. */
+export class Decisions {
+  readonly open = new OpenCalls();
+  /** The approvals that calls wait on here, by call. */
+  readonly held = new Map<string, number>();
+  private readonly outbox: Outbox<Outcome>;
+
+  constructor(
+    private readonly api: Api,
+    private readonly principal: Principal,
+    /** Told that the backend does not know the gateway (any more). */
+    private readonly onForgotten: () => void,
+    log: Logger,
+  ) {
+    this.outbox = new Outbox<Outcome>("outcomes", mostOutcomes, (batch) => this.deliver(batch), log);
+  }
+
+  async decide(intent: Intent): Promise<Verdict> {
+    this.open.asked(intent.call);
+    try {
+      const verdict = await this.ask("/v1/decisions", intent, this.intent(intent));
+      this.note(verdict);
+      return verdict;
+    } catch (thrown) {
+      this.settleUnheard(intent, thrown);
+      throw thrown;
+    }
+  }
+
+  async release(intent: Intent, approval: number | null): Promise<Verdict> {
+    this.open.asked(intent.call);
+    const again = { ...this.intent(intent), approval: null };
+    const verdict = await this.ask(
+      "/v1/decisions/release",
+      intent,
+      { ...this.intent(intent), approval },
+      // An approval is used once: asked again, only a renewal can say whether it was by this call.
+      approval === null ? undefined : (said) => (said.approval?.status === "consumed" ? again : null),
+    );
+    this.note(verdict);
+    return verdict;
+  }
+
+  outcome(outcome: Outcome): void {
+    this.held.delete(outcome.call);
+    this.outbox.push(outcome);
+  }
+
+  close(): Promise<void> {
+    return this.outbox.close();
+  }
+
+  /**
+   * One answer within the deadline, or none. What has been sent is sent again once, where the connection broke before
+   * the answer: the id of the call keeps it one decision, and an ALLOW that is repeated has no lease.
+   *
+   * @param followUp what to ask where the second answer may be about the first question
+   */
+  private async ask(
+    path: string,
+    intent: Intent,
+    body: object,
+    followUp?: (verdict: Verdict) => object | null,
+  ): Promise<Verdict> {
+    try {
+      return await this.askWithin(performance.now() + DEADLINE, path, intent, body, followUp);
+    } catch (thrown) {
+      if (thrown instanceof AegisError && thrown.code === "unknown_gateway") this.onForgotten();
+      throw thrown;
+    }
+  }
+
+  private async askWithin(
+    until: number,
+    path: string,
+    intent: Intent,
+    body: object,
+    followUp?: (verdict: Verdict) => object | null,
+  ): Promise<Verdict> {
+    const once = (wire: object): Promise<Answer> =>
+      this.api.requests.ask({
+        method: "POST",
+        path,
+        body: wire,
+        deadline: until - performance.now(),
+        longest: 1024 * 1024,
+      });
+    let answer: Answer;
+    try {
+      answer = await once(body);
+    } catch (thrown) {
+      if (!(thrown instanceof NoAnswer && thrown.broke) || until - performance.now() < WORTHWHILE)
+        throw thrown;
+      const verdict = this.verdict(await once(body), intent);
+      const next = followUp?.(verdict) ?? null;
+      return next === null ? verdict : this.verdict(await once(next), intent);
+    }
+    return this.verdict(answer, intent);
+  }
+
+  /** Exactly one of our verdicts, about exactly this call (threats P11, T12); anything else throws. */
+  private verdict(answer: Answer, intent: Intent): Verdict {
+    const wire = this.api.parse(answer, verdictWire);
+    if (wire.call !== intent.call) {
+      throw new AegisError(
+        "backend_unavailable",
+        `The backend at ${this.api.shown} answered about another call than ${intent.action}; the call was not run.`,
+      );
+    }
+    const lease = wire.lease_ms === undefined ? {} : { lease_ms: Math.min(wire.lease_ms, httpLease) };
+    return verdictFromWire({ ...wire, ...lease }, answer.sentAt);
+  }
+
+  private note({ call, decision, record, approval }: Verdict): void {
+    this.open.decided(call, record);
+    if (decision === "REVIEW" && approval !== undefined) this.held.set(call, approval.id);
+    else this.held.delete(call);
+    // Nothing is told of the end of what was refused: its decision is the last word.
+    if (decision === "BLOCK" || decision === "KILLED") this.open.ended(call);
+  }
+
+  /** The decision may have been recorded, and nobody else will say how it ended (threat L3). */
+  private settleUnheard(intent: Intent, thrown: unknown): void {
+    const refused = thrown instanceof AegisError && thrown.code !== "backend_unavailable";
+    if (refused || (thrown instanceof NoAnswer && !thrown.sent)) {
+      this.open.ended(intent.call);
+      return;
+    }
+    const { call, agent, principal, server, tool, action } = intent;
+    const reason = "The backend's answer did not reach the gateway.";
+    this.outbox.push({
+      call,
+      agent,
+      principal,
+      server,
+      tool,
+      action,
+      outcome: "not_forwarded",
+      duration: 0,
+      reason,
+    });
+  }
+
+  private intent(intent: Intent): object {
+    return intentToWire(intent, this.named(intent.principal));
+  }
+
+  /** A token that is bound to an agent says itself who calls. */
+  private named(principal: string): string | undefined {
+    return this.principal.agent === null ? principal : undefined;
+  }
+
+  private async deliver(batch: readonly Outcome[]): Promise<void> {
+    const outcomes = batch.map((each) => outcomeToWire(each, this.named(each.principal)));
+    await this.api.post("/v1/outcomes", { outcomes }, nothingWire);
+    for (const { call } of batch) this.open.ended(call);
+  }
+}

@@ -1,0 +1,225 @@
+/** A gateway at a backend somewhere else: what it hears, what it confirms, and what it finds out after it heard nothing. */
+import pino from "pino";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { readAddress } from "../../src/client/address.js";
+import type { BackendEvent, Intent } from "../../src/client/backend.js";
+import { HttpBackend } from "../../src/client/http.js";
+import { Requests } from "../../src/client/requests.js";
+import { eventually } from "../fixtures/person.js";
+import { type Asked, ScriptedBackend } from "../fixtures/scripted-backend.js";
+
+const log = pino({ level: "silent" });
+let server: ScriptedBackend;
+let backend: HttpBackend;
+let heard: BackendEvent[];
+let ids: string[];
+let calls = 0;
+
+beforeEach(async () => {
+  server = await ScriptedBackend.start();
+  backend = await HttpBackend.open(new Requests(readAddress(server.url, "test", "secret")), "9.9.9", log);
+  heard = [];
+  ids = [];
+  backend.subscribe((event) => {
+    heard.push(event);
+  });
+  ids.push(await backend.attach({ pid: 7, label: "wrap files", address: null }, (id) => ids.push(id)));
+  await backend.ensureAgent("bot");
+  await eventually("a stream", () => (server.listening === 1 ? true : undefined));
+});
+afterEach(async () => {
+  await backend.close();
+  await server.stop();
+});
+
+function intent(gateway = ids.at(-1) ?? ""): Intent {
+  return {
+    call: `${gateway}-${++calls}`,
+    gateway,
+    agent: "bot",
+    principal: "agent:bot",
+    server: "files",
+    tool: "read",
+    action: "files__read",
+    definition: "0".repeat(64),
+    arguments: "{}",
+    parsed: {},
+  };
+}
+
+const confirmed = (): unknown => server.bodies("/v1/gateways/heard").at(-1)?.event;
+const streams = (): Asked[] => server.asked.filter(({ path }) => path.startsWith("/v1/gateways/events"));
+const mark = (): unknown => server.bodies("/v1/gateways/heartbeat").at(-1)?.mark;
+
+describe("an event", () => {
+  it("is told to every listener, and confirmed when all of them have finished", async () => {
+    let finish = (): void => {};
+    const finished = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    backend.subscribe(() => finished);
+    const number = server.emit({ kind: "kill", agent: "bot" });
+    await eventually("the kill", () => heard[0]);
+    expect(heard).toEqual([{ kind: "kill", agent: "bot" }]);
+    // Time enough for a confirmation that does not wait: there is none.
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(confirmed()).toBeUndefined();
+    finish();
+    await eventually("the confirmation", () => (confirmed() === number ? true : undefined));
+  });
+
+  it("whose listener failed is not confirmed by itself", async () => {
+    const leave = backend.subscribe(() => Promise.reject(new Error("no")));
+    server.emit({ kind: "kill", agent: "bot" });
+    await eventually("the kill", () => heard[0]);
+    leave();
+    const next = server.emit({ kind: "policy", revision: "r2" });
+    await eventually("the confirmation", () => (confirmed() === next ? true : undefined));
+    expect(server.bodies("/v1/gateways/heard")).toHaveLength(1);
+  });
+
+  it("of a kind that is not known changes nothing, and is confirmed", async () => {
+    const number = server.emit({ kind: "moonrise", agent: "bot" });
+    await eventually("the confirmation", () => (confirmed() === number ? true : undefined));
+    expect(heard).toEqual([]);
+  });
+});
+
+describe("after a gap", () => {
+  it("goes on behind the last event it has heard", async () => {
+    const number = server.emit({ kind: "policy", revision: "r2" });
+    await eventually("the event", () => heard[0]);
+    server.cutStreams();
+    await eventually("a new stream", () => streams()[1]);
+    expect(streams().map(({ headers }) => headers["last-event-id"])).toEqual(["0", String(number)]);
+  });
+
+  it("finds out that an agent was killed, or revived, while nobody told it", async () => {
+    server.killed.add("bot");
+    server.cutStreams();
+    await eventually("the kill", () => heard.find(({ kind }) => kind === "kill"));
+    server.killed.clear();
+    server.cutStreams();
+    await eventually("the end of the kill", () => heard.find(({ kind }) => kind === "revive"));
+    expect(heard).toEqual([
+      { kind: "kill", agent: "bot" },
+      { kind: "revive", agent: "bot" },
+    ]);
+  });
+
+  it("finds out what was decided of the calls that are held", async () => {
+    server.decision = "REVIEW";
+    const { approval } = await backend.decide(intent());
+    const id = approval?.id ?? 0;
+    server.approvals.set(id, "approved");
+    server.cutStreams();
+    await eventually("the approval", () => heard[0]);
+    expect(heard).toEqual([{ kind: "approval", id, status: "approved" }]);
+  });
+
+  it("asks for the state of everything where the backend has forgotten events, and then confirms", async () => {
+    server.emit({ kind: "policy", revision: "r2" });
+    server.killed.add("bot");
+    const number = server.resync();
+    await eventually("the kill", () => heard.find(({ kind }) => kind === "kill"));
+    await eventually("the confirmation", () => (confirmed() === number ? true : undefined));
+  });
+
+  it("does not confirm what it could not find out", async () => {
+    let asked = 0;
+    server.fault = ({ path }, response) => {
+      if (path !== "/v1/agents") return false;
+      asked++;
+      response.writeHead(503).end();
+      return true;
+    };
+    server.emit({ kind: "policy", revision: "r2" });
+    await eventually("its confirmation", () => confirmed());
+    const before = server.bodies("/v1/gateways/heard").length;
+    server.resync();
+    await eventually("the question", () => (asked > 0 ? true : undefined));
+    expect(server.bodies("/v1/gateways/heard")).toHaveLength(before);
+  });
+
+  it("notices a stream that is silent", async () => {
+    // The script says nothing after its first comment.
+    await eventually("another stream", () => streams()[1], 9000);
+  });
+});
+
+describe("a gateway that the backend has forgotten", () => {
+  it("enlists again under another id, and its agents with it", async () => {
+    server.known = false;
+    await eventually("another id", () => ids[1]);
+    expect(ids).toEqual(["gw1", "gw2"]);
+    await eventually("a stream of it", () =>
+      server.asked.find(({ path }) => path === "/v1/gateways/events?gateway=gw2"),
+    );
+    expect(server.bodies("/v1/agents").length).toBeGreaterThan(1);
+    expect(await backend.decide(intent())).toMatchObject({ decision: "ALLOW" });
+    await eventually("its heartbeat", () =>
+      server.bodies("/v1/gateways/heartbeat").find(({ gateway }) => gateway === "gw2"),
+    );
+  });
+
+  it("finds out by its next call at the latest", async () => {
+    server.fault = ({ path, body }, response) => {
+      if (path !== "/v1/decisions" || body.gateway !== "gw1") return false;
+      response
+        .writeHead(404, { "content-type": "application/json" })
+        .end('{"detail":"No such gateway.","code":"unknown_gateway"}');
+      return true;
+    };
+    await expect(backend.decide(intent())).rejects.toMatchObject({ code: "unknown_gateway" });
+    await eventually("another id", () => ids[1]);
+    expect(await backend.decide(intent())).toMatchObject({ decision: "ALLOW" });
+  });
+});
+
+describe("the mark of a heartbeat", () => {
+  it("stays before the oldest call that is open, until its outcome has arrived", async () => {
+    const first = intent();
+    const { record } = await backend.decide(first);
+    const second = intent();
+    await backend.decide(second);
+    await eventually("the mark", () => (mark() === record - 1 ? true : undefined));
+    const { call, agent, principal, server: key, tool, action } = first;
+    server.fault = ({ path }, response) =>
+      path === "/v1/outcomes" && response.writeHead(503).end() !== undefined;
+    backend.outcome({ call, agent, principal, server: key, tool, action, outcome: "ok", duration: 1 });
+    await eventually("an attempt", () => server.bodies("/v1/outcomes")[0]);
+    expect(mark()).toBe(record - 1);
+    server.fault = () => false;
+    await eventually("the next mark", () => (mark() === record ? true : undefined));
+  });
+
+  it("is the newest record where none is open", async () => {
+    server.decision = "BLOCK";
+    const { record } = await backend.decide(intent());
+    await eventually("the mark", () => (mark() === record ? true : undefined));
+  });
+});
+
+it("says good-bye", async () => {
+  await backend.close();
+  expect(server.bodies("/v1/gateways/leave")).toEqual([{ gateway: "gw1" }]);
+});
+
+it("refuses where its agent is not the token's, and where the token is not known", async () => {
+  server.fault = ({ path }, response) => {
+    if (path !== "/v1/agents") return false;
+    response
+      .writeHead(403, { "content-type": "application/json" })
+      .end('{"detail":"Another.","code":"not_permitted"}');
+    return true;
+  };
+  await expect(backend.ensureAgent("other")).rejects.toMatchObject({
+    code: "not_permitted",
+    message: "Another.",
+  });
+  server.fault = (_asked, response) => response.writeHead(401).end() !== undefined;
+  await expect(backend.ensureAgent("other")).rejects.toMatchObject({
+    code: "not_permitted",
+    hint: expect.stringContaining("AEGIS_TOKEN") as string,
+  });
+});
