@@ -5,6 +5,8 @@ const slow = [
   "test/gateway/peers.test.ts",
   "test/gateway/slow-request.test.ts",
   "test/backend/processes.test.ts",
+  "test/backend/http/deciders.test.ts",
+  "test/gateway/many-backends.test.ts",
   "test/backend/postgres-deadlines.test.ts",
 ];
 

@@ -120,7 +120,7 @@ export async function compose(store: Store, options: Composition): Promise<Parts
     digester,
     redactPaths,
     holdExpires,
-    lease: lease.local,
+    lease: (gateway) => (membership.has(gateway) ? lease.local : lease.remote),
   });
   const sdkAgents = new SdkAgents({
     store,

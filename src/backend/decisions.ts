@@ -29,8 +29,8 @@ export interface DecisionParts {
   readonly redactPaths: PathRedaction;
   /** Milliseconds an approval lives where no rule says otherwise. */
   readonly holdExpires: number;
-  /** Milliseconds an ALLOW may be used. */
-  readonly lease: number;
+  /** Milliseconds an ALLOW may be used by this gateway. */
+  readonly lease: (gateway: string) => number;
 }
 
 interface Said {
@@ -301,7 +301,7 @@ export class Decisions {
     const waiting = approval === undefined ? {} : { approval: waitingOf(approval) };
     if (decision !== "ALLOW") return { ...verdict, ...waiting };
     const readAt = (await batch.agent(agent))?.readAt ?? Number.NEGATIVE_INFINITY;
-    return { ...verdict, ...waiting, leaseUntil: readAt + this.parts.lease };
+    return { ...verdict, ...waiting, leaseUntil: readAt + this.parts.lease(gateway) };
   }
 
   /** A decision that is asked for twice. The lease of an ALLOW is not given again: `release` renews it. */

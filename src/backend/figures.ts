@@ -21,10 +21,10 @@ export class Figures {
   async read(now: number): Promise<Stats> {
     const row = (await this.select.get()) as { agents: number; active: number; pending: number };
     return {
-      agents: Number(row.agents),
-      activeAgents: Number(row.active),
+      agents: row.agents,
+      activeAgents: row.active,
       blocks: await this.blocks.lastDay(now),
-      pendingApprovals: Number(row.pending),
+      pendingApprovals: row.pending,
     };
   }
 }

@@ -42,6 +42,11 @@ export class Membership {
     return id;
   }
 
+  /** Whether it is one of this process. */
+  has(gateway: string): boolean {
+    return this.members.has(gateway);
+  }
+
   /** Every listener of this process has finished with the events up to this one. */
   confirm(event: number): void {
     if (this.members.size === 0) return;

@@ -86,9 +86,11 @@ async function openChosen(context: Context, chosen: RemoteChoice): Promise<Sessi
     import("../config-file.js"),
     import("../log.js"),
   ]);
-  const { backend, kind, principal } = await openRemote(choice.address, {
-    holdExpires: configDefaults.hold.expires,
-    log: createLogger(),
+  const options = { holdExpires: configDefaults.hold.expires, log: createLogger() };
+  const { backend, kind, principal } = await openRemote(choice.address, options).catch((thrown: unknown) => {
+    if (!(thrown instanceof AegisError)) throw thrown;
+    const hint = `${thrown.hint ?? ""}\nThe address is from ${choice.where}.`.trim();
+    throw new AegisError(thrown.code, thrown.message, { hint, cause: thrown });
   });
   return { backend, kind, by: principal ?? person() };
 }

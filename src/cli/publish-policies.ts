@@ -22,7 +22,7 @@ export async function publishPolicies(
   if (flag === undefined && known !== null) return `policy revision ${short(known.revision)} is in force`;
   const documents = await policyTexts(folder);
   if (documents.length === 0) {
-    if (flag === undefined) return "no policies are in force: every call is refused";
+    if (flag === undefined) return "no policies are in force: every call is held for a person";
     // A folder that was meant and mistyped would otherwise put nothing in the place of everything.
     throw new AegisError("usage", `--policies ${folder} holds no policy file.`, {
       hint: "Name a folder with *.yaml files; `aegis policy check` reads it.",

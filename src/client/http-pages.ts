@@ -13,7 +13,7 @@ export async function allApprovals(api: Api, status: ApprovalStatus | undefined)
       ...(status === undefined ? {} : { status }),
       ...(found[0] === undefined ? {} : { before: String(found[0].id) }),
     });
-    const { approvals, more } = await api.get(`/v1/approvals?${query}`, approvalsAnswer, {
+    const { approvals, more } = await api.get(`/v1/approvals?${query.toString()}`, approvalsAnswer, {
       deadline: PATIENCE,
     });
     found.unshift(...approvals.map(approvalFromWire));
@@ -45,6 +45,6 @@ function restOf(filter: RecordFilter, found: readonly LedgerRecord[]): RecordFil
 
 async function pageOf(api: Api, filter: RecordFilter): Promise<LedgerRecord[]> {
   const query = new URLSearchParams(queryOfFilter(filter));
-  const { records } = await api.get(`/v1/ledger?${query}`, recordsAnswer, { deadline: PATIENCE });
+  const { records } = await api.get(`/v1/ledger?${query.toString()}`, recordsAnswer, { deadline: PATIENCE });
   return records;
 }

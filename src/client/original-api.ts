@@ -123,7 +123,7 @@ export class OriginalApi {
       ...(agent === undefined ? {} : { agent_name: agent }),
       limit: String(limit),
     });
-    return (await this.get(`/sdk/audit-log?${query}`, entriesAnswer)).data.entries;
+    return (await this.get(`/sdk/audit-log?${query.toString()}`, entriesAnswer)).data.entries;
   }
 
   /** Reading changes nothing: it is asked again once where the kept connection turned out to be closed. */

@@ -8,7 +8,6 @@ import type {
   Approval,
   ApprovalStatus,
   Backend,
-  Decision,
   EventListener,
   GatewayInfo,
   Intent,
@@ -16,7 +15,6 @@ import type {
   LedgerRecord,
   Note,
   Outcome,
-  OutcomeKind,
   Principal,
   RecordFilter,
   Verdict,
@@ -24,41 +22,13 @@ import type {
 import { Listeners } from "./listeners.js";
 import { OriginalApi } from "./original-api.js";
 import { OriginalApprovals } from "./original-approvals.js";
+import { OriginalDecisions } from "./original-decisions.js";
 import { Latch } from "./original-latch.js";
 import { agentOf, approvalOfPending, recordOf } from "./original-people.js";
-import { Outbox } from "./outbox.js";
-import { DEADLINE, type Requests } from "./requests.js";
+import type { Requests } from "./requests.js";
 
-/** Milliseconds an ALLOW may be used, from when the agent's status was asked for. */
-const LEASE = 2_000;
 /** Entries of the log that are read where the newest of some filter are wanted. */
 const LOOKED_AT = 1_000;
-
-/** How the original's log calls the ends of calls: `ALLOWED` stands there before the call, these behind it. */
-const endings: Record<OutcomeKind, string> = {
-  ok: "COMPLETED",
-  tool_error: "FAILED",
-  error: "FAILED",
-  unknown: "UNKNOWN",
-  not_forwarded: "NOT_FORWARDED",
-  cancelled: "CANCELLED",
-  killed: "KILLED",
-  waiting: "WAITING",
-  refused: "BLOCKED",
-};
-
-interface Allowed {
-  readonly arguments: string;
-  /** The approval that it took. */
-  readonly approval: number | null;
-}
-
-interface LogEntry {
-  readonly agent: string;
-  readonly action: string;
-  readonly status: string;
-  readonly details: string;
-}
 
 /**
  * A backend of the original Aegis, which knows nothing newer than the contract. What it has not — leases, the binding of
@@ -70,8 +40,7 @@ export class OriginalBackend implements Backend {
   private readonly listeners: Listeners;
   private readonly latch: Latch;
   private readonly approved: OriginalApprovals;
-  private readonly log: Outbox<LogEntry>;
-  private readonly allowed = new Map<string, Allowed>();
+  private readonly decisions: OriginalDecisions;
 
   /** @param requests closed with this backend */
   constructor(requests: Requests, holdExpires: number, logger: Logger) {
@@ -80,11 +49,7 @@ export class OriginalBackend implements Backend {
     this.listeners = new Listeners(logger);
     this.latch = new Latch(this.api, this.listeners, logger);
     this.approved = new OriginalApprovals(this.api, this.listeners, holdExpires, logger);
-    const write = async (batch: readonly LogEntry[]): Promise<void> => {
-      for (const { agent, action, status, details } of batch)
-        await this.api.log(agent, action, status, details);
-    };
-    this.log = new Outbox<LogEntry>("outcomes", 1, write, logger);
+    this.decisions = new OriginalDecisions(this.api, this.latch, this.approved, logger);
   }
 
   /** Nobody there keeps gateways: the id is our own. */
@@ -100,48 +65,20 @@ export class OriginalBackend implements Backend {
     await this.latch.saw(name, status);
   }
 
-  async decide(intent: Intent): Promise<Verdict> {
-    const until = performance.now() + DEADLINE;
-    const state = await this.ask(intent, until);
-    if (state.refusal !== null) return state.refusal;
-    if (state.rule === "ALLOW") return this.allow(intent, state, "Allowed by policy.", null, until);
-    const rule = state.rule === null ? null : ruleText(intent, state.rule);
-    const reason =
-      rule === null ? "No rule speaks of this call." : "The policy asks for a person's decision.";
-    const approval = await this.approved.ask(intent, rule, reason, until);
-    this.latch.began(intent.call, intent.agent);
-    await this.write(
-      intent,
-      "PENDING",
-      `Approval #${approval.id}: call ${intent.call} waits for a decision.`,
-      until,
-    );
-    return { ...verdict(intent, "REVIEW", rule, reason), approval };
+  decide(intent: Intent): Promise<Verdict> {
+    return this.decisions.decide(intent);
   }
 
-  async release(intent: Intent, approval: number | null): Promise<Verdict> {
-    const until = performance.now() + DEADLINE;
-    const state = await this.ask(intent, until);
-    if (state.refusal !== null) {
-      if (approval !== null) await this.approved.void(approval);
-      return state.refusal;
-    }
-    if (approval === null) return this.renew(intent, state, until);
-    const refused = await this.approved.use(approval, intent, until);
-    if (refused !== null) return this.block(intent, null, refused, until);
-    return this.allow(intent, state, `Approval ${approval} was approved.`, approval, until);
+  release(intent: Intent, approval: number | null): Promise<Verdict> {
+    return this.decisions.release(intent, approval);
   }
 
   async detachWaiter(approval: number, call: string): Promise<void> {
     this.approved.detach(approval, call);
   }
 
-  outcome({ call, agent, action, outcome, duration, reason }: Outcome): void {
-    this.latch.ended(call);
-    this.allowed.delete(call);
-    const why = reason === undefined ? "" : `: ${reason}`;
-    const details = `Call ${call} ended as ${outcome} after ${Math.round(duration)} ms${why}`;
-    this.log.push({ agent, action, status: endings[outcome], details });
+  outcome(outcome: Outcome): void {
+    this.decisions.outcome(outcome);
   }
 
   async note({ kind, agent = "aegis", action = "gateway", reason }: Note): Promise<void> {
@@ -177,8 +114,9 @@ export class OriginalBackend implements Backend {
     return { agent, already, gateways: [], voided: 0 };
   }
 
+  /** Also where it is no longer paused because it registered again: gateways that saw the kill wait for ACTIVE. */
   async revive(agent: string, by: Principal, reason: string): Promise<void> {
-    if ((await this.statusOf(agent)) === "PAUSED")
+    if ((await this.statusOf(agent)) !== "ACTIVE")
       await this.setStatus(agent, "ACTIVE", `revived by ${by.name}`, reason);
     await this.latch.saw(agent, "ACTIVE");
   }
@@ -251,76 +189,8 @@ export class OriginalBackend implements Backend {
   async close(): Promise<void> {
     this.latch.stop();
     this.approved.stop();
-    await this.log.close();
+    await this.decisions.later.close();
     await this.api.requests.close();
-  }
-
-  /** What every decision begins with: is the agent stopped, and what does the policy say. */
-  private async ask(intent: Intent, until: number): Promise<State> {
-    const { agent, action } = intent;
-    const left = (): number => until - performance.now();
-    const { status, sentAt } = await this.api.agentStatus(agent, left());
-    // It lost its store. What was killed before stays killed.
-    if (status === null && this.latch.knows(agent)) await this.api.register(agent, left());
-    else if (status === null) {
-      const reason = `Blocked: the agent ${agent} is not known to this backend.`;
-      return { sentAt, rule: null, refusal: await this.block(intent, null, reason, until) };
-    }
-    await this.latch.saw(agent, status);
-    if (this.latch.isKilled(agent)) {
-      const reason = `The agent ${agent} was stopped by a person.`;
-      this.over(intent.call);
-      await this.write(intent, "KILLED", reason, until);
-      return { sentAt, rule: null, refusal: verdict(intent, "KILLED", null, reason) };
-    }
-    const rule = await this.api.rule(agent, action, left());
-    if (rule !== "BLOCK") return { sentAt, rule, refusal: null };
-    const text = ruleText(intent, rule);
-    return { sentAt, rule, refusal: await this.block(intent, text, `Blocked by policy (${text}).`, until) };
-  }
-
-  /** Nothing is allowed before it stands in the log. */
-  private async allow(
-    intent: Intent,
-    { sentAt, rule }: State,
-    reason: string,
-    approval: number | null,
-    until: number,
-  ): Promise<Verdict> {
-    const how = approval === null ? "by policy" : `by approval #${approval}`;
-    await this.write(intent, "ALLOWED", `Call ${intent.call} is allowed ${how} and is forwarded now.`, until);
-    this.latch.began(intent.call, intent.agent);
-    this.allowed.set(intent.call, { arguments: intent.arguments, approval });
-    const text = rule === null ? null : ruleText(intent, rule);
-    return { ...verdict(intent, "ALLOW", text, reason), leaseUntil: sentAt + LEASE };
-  }
-
-  private async renew(intent: Intent, { sentAt, rule }: State, until: number): Promise<Verdict> {
-    const before = this.allowed.get(intent.call);
-    const text = rule === null ? null : ruleText(intent, rule);
-    if (before?.arguments === intent.arguments && (rule === "ALLOW" || before.approval !== null))
-      return { ...verdict(intent, "ALLOW", text, "Lease renewed."), leaseUntil: sentAt + LEASE };
-    return this.block(
-      intent,
-      text,
-      "The policy does not allow this call any more. Repeat it to ask for approval.",
-      until,
-    );
-  }
-
-  private async block(intent: Intent, rule: string | null, reason: string, until: number): Promise<Verdict> {
-    this.over(intent.call);
-    await this.write(intent, "BLOCKED", reason, until);
-    return verdict(intent, "BLOCK", rule, reason);
-  }
-
-  private over(call: string): void {
-    this.latch.ended(call);
-    this.allowed.delete(call);
-  }
-
-  private write({ agent, action }: Intent, status: string, details: string, until: number): Promise<void> {
-    return this.api.log(agent, action, status, details, until - performance.now());
   }
 
   /** @throws AegisError `unknown_agent` */
@@ -360,30 +230,13 @@ export class OriginalBackend implements Backend {
     }
     await this.latch.saw(agent, now);
     const why = reason === "" ? "" : `: ${reason}`;
-    this.log.push({
+    this.decisions.later.push({
       agent,
       action: "agent",
       status: status === "PAUSED" ? "KILLED" : "REVIVED",
       details: what + why,
     });
   }
-}
-
-interface State {
-  /** `performance.now()` right before the agent's status was asked for. */
-  readonly sentAt: number;
-  readonly rule: "ALLOW" | "BLOCK" | "REVIEW" | null;
-  /** The answer already, where it may not run. */
-  readonly refusal: Verdict | null;
-}
-
-/** It has neither revisions nor numbers of records. */
-function verdict({ call }: Intent, decision: Decision, rule: string | null, reason: string): Verdict {
-  return { call, decision, rule, reason, revision: "original", record: 0 };
-}
-
-function ruleText({ agent, action }: Intent, rule: string): string {
-  return `${agent}: ${rule} ${action}`;
 }
 
 function nameOnly(name: string): Parameters<typeof agentOf>[0] {

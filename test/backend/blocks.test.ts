@@ -7,18 +7,17 @@ const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
 const now = 1_800_000_000_000;
 
-describe.each(kinds)("blocks of the last day in $name", ({ available, make }) => {
+describe.each(kinds)("blocks of the last day in $name", ({ make }) => {
   let place: Place;
   let store: Store;
   let blocks: Blocks;
-  beforeEach(async ({ skip }) => {
-    if (!available) skip("there is no PostgreSQL here");
+  beforeEach(async () => {
     place = await make();
     store = await place.open();
     blocks = new Blocks(store);
   });
   afterEach(async () => {
-    if (available) await place.remove();
+    await place.remove();
   });
 
   const add = async (at: number, count: number): Promise<void> => {

@@ -47,16 +47,15 @@ async function turn(store: Store): Promise<void> {
   }
 }
 
-describe.each(kinds)("a store in $name", ({ available, make, name: kind }) => {
+describe.each(kinds)("$name", ({ make, name: kind }) => {
   let place: Place;
   let store: Store;
-  beforeEach(async ({ skip }) => {
-    if (!available) skip("there is no PostgreSQL here");
+  beforeEach(async () => {
     place = await make();
     store = await place.open();
   });
   afterEach(async () => {
-    if (available) await place.remove();
+    await place.remove();
   });
 
   describe("a transaction", () => {

@@ -279,6 +279,17 @@ describe("a kill", () => {
     ]);
   });
 
+  it("is ended by a person for the gateways too that saw it before the agent registered again", async () => {
+    server.policy("bot", "files__read", "ALLOW");
+    const elsewhere = open();
+    server.agents.set("bot", "PAUSED");
+    await backend.decide(intent());
+    server.agents.set("bot", "REGISTERED");
+    await elsewhere.revive("bot", someone, "");
+    await elsewhere.close();
+    expect(await backend.decide(intent())).toMatchObject({ decision: "ALLOW" });
+  });
+
   it("is noticed while a call runs", async () => {
     server.policy("bot", "files__read", "ALLOW");
     await backend.attach({ pid: 1, label: "test", address: null });

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Finished, jsonLines, makePlace } from "../fixtures/gateway.js";
+import { jsonLines, makePlace } from "../fixtures/gateway.js";
 import { type Execution, readLedger } from "../fixtures/ledger.js";
 import { eventually } from "../fixtures/person.js";
 import { type Frame, RawHttp, RawStdio, refusalIn } from "../fixtures/raw.js";
@@ -30,30 +30,27 @@ function wrap(env: Record<string, string> = {}, flags: readonly string[] = []): 
   return RawStdio.connect(remoteWrapWay(place, fakeServer(), all, flags));
 }
 
-function approve(id: number): Promise<Finished> {
-  return backend.cli(["approve", String(id)], { AEGIS_TOKEN: approver });
-}
-
 async function asked(canary: string): Promise<number> {
   const found = await eventually("an approval", async () => {
-    const { stdout } = await backend.cli(["approvals", "--json"]);
-    return jsonLines<{ id: number; arguments: unknown }>(stdout).find((each) =>
-      JSON.stringify(each.arguments).includes(canary),
-    );
+    const path = "/v1/approvals?status=pending";
+    const { approvals } = await backend.ask<{ approvals: { id: number; arguments: string }[] }>("GET", path);
+    return approvals.find((each) => each.arguments.includes(canary));
   });
   return found.id;
 }
 
-const records = async (): Promise<Record<string, unknown>[]> =>
-  jsonLines((await backend.cli(["log", "--json", "--limit", "500"])).stdout);
+async function records(): Promise<Record<string, unknown>[]> {
+  return (await backend.ask<{ records: Record<string, unknown>[] }>("GET", "/v1/ledger?limit=500")).records;
+}
 
 beforeAll(async () => {
   backend = await BackendProcess.start(place);
-  [gate, bound, approver] = await Promise.all([
+  const made = await Promise.all([
     backend.makeToken("gate", "agent"),
-    backend.makeToken("bot-token", "agent", "--agent", "bot"),
+    backend.makeToken("bot-token", "agent", "bot"),
     backend.makeToken("alice", "approver"),
   ]);
+  [gate, bound, approver] = made.map(({ token }) => token) as [string, string, string];
 });
 afterAll(async () => {
   await backend?.stop();
@@ -86,10 +83,11 @@ describe("a call through a gateway with its backend elsewhere", () => {
     expect(runs(canary)).toEqual([]);
     const own = await backend.cli(["approve", String(id)], { AEGIS_TOKEN: gate });
     expect(own).toMatchObject({ code: 1, stdout: "" });
-    expect((await approve(id)).code).toBe(0);
+    const approve = () => backend.cli(["approve", String(id)], { AEGIS_TOKEN: approver });
+    expect((await approve()).code).toBe(0);
     expect((await call.answer).result?.isError ?? false).toBe(false);
     expect(runs(canary)).toHaveLength(1);
-    expect(await approve(id)).toMatchObject({ code: 1, stderr: expect.stringContaining("alice") as string });
+    expect(await approve()).toMatchObject({ code: 1, stderr: expect.stringContaining("alice") as string });
     await client.close();
   });
 
@@ -109,7 +107,7 @@ describe("a call through a gateway with its backend elsewhere", () => {
     expect(refusalIn(await client.call("echo", { args: { canary: fresh() } }).answer)?.decision).toBe(
       "KILLED",
     );
-    expect((await backend.cli(["revive", "victim"])).code).toBe(0);
+    await backend.ask("POST", "/v1/revive", { agent: "victim" });
     const again = await client.call("echo", { args: { canary: fresh() } }).answer;
     expect(again.result?.isError ?? false).toBe(false);
     await client.close();
@@ -149,8 +147,10 @@ describe("a backend that goes away", () => {
     const long = fresh();
     const call = client.call("slow", { args: { canary: long, ms: 8000 } });
     await ran(long);
-    expect((await backend.cli(["kill", "patient"])).code).toBe(0);
+    await backend.ask("POST", "/v1/kill", { agent: "patient" });
+    const killedAt = performance.now();
     expect(refusalIn(await call.answer)).toMatchObject({ decision: "KILLED" });
+    expect(performance.now() - killedAt).toBeLessThan(200);
     await client.close();
   });
 
@@ -266,9 +266,23 @@ describe("over HTTP", () => {
     const canary = fresh();
     expect((await client.call("echo", { args: { canary } }).answer).result?.isError ?? false).toBe(false);
     await client.close();
-    await expect(
-      RawHttp.connect({ kind: "http", url: `${gateway.url}/fake`, token: gate.slice(0, -3) }),
-    ).rejects.toThrow(/Unauthorized|not heard/);
+
+    const { id, token } = await backend.makeToken("brief", "agent", "brief");
+    const brief = await RawHttp.connect({ kind: "http", url: `${gateway.url}/fake`, token });
+    expect((await brief.call("echo", { args: { canary: fresh() } }).answer).error).toBeUndefined();
+    await backend.ask("POST", `/v1/tokens/${id}/revoke`, {});
+    await eventually(
+      "the end of what was opened with it",
+      async () => ((await brief.post('{"jsonrpc":"2.0","id":9,"method":"ping"}')) === 401 ? true : undefined),
+      2000,
+    );
+
+    const unknown = await fetch(`${gateway.url}/fake`, {
+      method: "POST",
+      headers: { authorization: "Bearer aegis_nonsense", "content-type": "application/json" },
+      body: "{}",
+    });
+    expect(unknown.status).toBe(401);
     await gateway.stop();
     const decision = (await records()).find((each) => JSON.stringify(each.arguments ?? "").includes(canary));
     expect(decision).toMatchObject({ agent: "bot", principal: "bot-token" });

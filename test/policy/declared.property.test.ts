@@ -124,10 +124,10 @@ describe("what is declared", () => {
   });
 
   it("leaves a file's own expiry and reason where the file is as strict", () => {
-    const set = setOf({
+    const policies = setOf({
       "bot.yaml": "agent: bot\nreview: [{ action: sdk__pay, reason: Money, approval: { expires: 5m } }]",
     });
-    const said = decideDeclared(set, [{ rule: "REVIEW", trusted: false }], ask("sdk", "pay", "bot"));
+    const said = decideDeclared(policies, [{ rule: "REVIEW", trusted: false }], ask("sdk", "pay", "bot"));
     expect(said).toMatchObject({ decision: "REVIEW", reason: "Money", expires: 300_000 });
   });
 });

@@ -107,6 +107,8 @@ export async function buildApp(options: AppOptions): Promise<App> {
     onConstructorPoisoning: "error",
     // A HEAD on a stream would never end, and nobody here needs one.
     exposeHeadRoutes: false,
+    // What comes while it stops is answered as ever, on connections that end with the answer.
+    return503OnClosing: false,
     // Connections in use get a moment to finish: see listen.ts.
     forceCloseConnections: "idle",
     frameworkErrors: answerUnroutable,

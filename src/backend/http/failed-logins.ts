@@ -79,8 +79,12 @@ async function take(limiter: RateLimiterMemory, key: string): Promise<number | n
   }
 }
 
-/** Whoever has one IPv6 address has the 2^64 beside it. */
-function network(address: string): string {
+/** Whoever has one IPv6 address has the 2^64 beside it: what is counted is their network. */
+export function network(address: string): string {
   if (!isIPv6(address) || address.startsWith("::")) return address;
-  return address.split(":").slice(0, 4).join(":");
+  const [front = "", back] = address.split("::");
+  const groups = front.split(":");
+  const behind = back === undefined || back === "" ? 0 : back.split(":").length;
+  const zeros = back === undefined ? 0 : 8 - groups.length - behind;
+  return [...groups, ...Array.from({ length: zeros }, () => "0")].slice(0, 4).join(":");
 }

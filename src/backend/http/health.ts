@@ -26,8 +26,11 @@ export const healthRoutes: RegisterRoutes = (app, { service, metrics, log }) => 
   let asked: { readonly answer: Promise<number>; readonly until: number } | null = null;
   const head = (): Promise<number> => {
     const now = performance.now();
-    if (asked === null || now > asked.until)
-      asked = { answer: withDeadline(service.newestRecord(), patience), until: now + remembered };
+    if (asked === null || now > asked.until) {
+      const answer = withDeadline(service.newestRecord(), patience);
+      answer.catch((thrown: unknown) => log.error({ reason: reasonOf(thrown) }, "the store is not ready"));
+      asked = { answer, until: now + remembered };
+    }
     return asked.answer;
   };
   app.get(
@@ -42,8 +45,7 @@ export const healthRoutes: RegisterRoutes = (app, { service, metrics, log }) => 
       try {
         await head();
         return { status: "ready" as const };
-      } catch (thrown) {
-        log.error({ reason: reasonOf(thrown) }, "the store is not ready");
+      } catch {
         throw new HttpError(503, "The store does not answer.");
       }
     },

@@ -46,14 +46,15 @@ export class Metrics {
     private readonly log: Logger,
   ) {
     collectDefaultMetrics({ register: this.registry });
-    new Gauge({
+    const clients = new Gauge({
       name: "aegis_event_stream_clients",
       help: "Event streams that are open.",
-      registers: [this.registry],
+      registers: [],
       collect() {
         this.set(streams.open);
       },
     });
+    this.registry.registerMetric(clients);
   }
 
   get contentType(): string {

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import type { Logger } from "../../log.js";
+import { HttpError } from "./errors.js";
 
 /** Why a stream is ended from here. */
 export type StreamEnd = "credential" | "stopping";
@@ -18,6 +19,7 @@ const interval = 5_000;
 export class Streams {
   private readonly held = new Set<Held>();
   private readonly timer: NodeJS.Timeout;
+  private over = false;
 
   constructor(private readonly log: Logger) {
     this.timer = setInterval(() => {
@@ -36,8 +38,10 @@ export class Streams {
    *
    * @param end is to end it; called at most once
    * @returns to be called when it is over
+   * @throws HttpError 503 where the server stops already
    */
   hold(request: FastifyRequest, end: (why: StreamEnd) => void): () => void {
+    if (this.over) throw new HttpError(503, "The server is about to stop.");
     const { credential } = request;
     if (credential === null) throw new Error("a stream needs somebody it is for");
     const held: Held = { end, token: credential.principal.token, stands: credential.stands };
@@ -54,13 +58,14 @@ export class Streams {
 
   /** The server stops. */
   endAll(): void {
+    this.over = true;
     clearInterval(this.timer);
     this.endWhere(() => true, "stopping");
   }
 
   /** Ends those whose credential is proved no more. A store that does not answer ends none: nothing was found out. */
   async endUnproved(): Promise<void> {
-    for (const held of [...this.held]) {
+    for (const held of this.held) {
       const stands = await held.stands().catch(() => true);
       if (!stands) this.endWhere((other) => other === held, "credential");
     }

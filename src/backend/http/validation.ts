@@ -46,7 +46,7 @@ function problemsOf(place: string, issue: core.$ZodIssue): Problem[] {
     }));
   }
   // Zod does not tell a missing member from one of another type, save in its message.
-  if (issue.code === "invalid_type" && /received undefined$/.test(issue.message))
+  if (issue.code === "invalid_type" && issue.message.endsWith("received undefined"))
     return [{ loc, msg: "Field required", type: "missing" }];
   return [{ loc, msg: short(issue.message, 300), type: issue.code }];
 }

@@ -1,3 +1,5 @@
+import { escapeSeparators } from "./redact.js";
+
 /** What stands in the place of a secret; as in `redact.ts`. */
 const REDACTED = "[redacted]";
 
@@ -28,7 +30,7 @@ export function compilePaths(paths: readonly string[]): PathRedaction {
   }
   return (json) => {
     if (root.leaf) return JSON.stringify(REDACTED);
-    return JSON.stringify(redact(JSON.parse(json), [root]));
+    return escapeSeparators(JSON.stringify(redact(JSON.parse(json), [root])));
   };
 }
 

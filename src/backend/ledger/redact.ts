@@ -56,8 +56,12 @@ const secretForms = new RegExp(
 /** What all {@link secretForms} have in common, found in one pass: most strings hold none of it. */
 const suspicious = /[-_]|:\/\/|[=:]|bearer|basic|eyJ|AKIA|ASIA|AIza/i;
 
-/** Lone surrogates are not well-formed, and SQLite cuts a text at NUL. */
-const unstorable = /[\0\ud800-\udfff]/gu;
+/**
+ * Lone surrogates are not well-formed, and SQLite cuts a text at NUL. What some readers take for the end of a line, and
+ * JSON does not escape, would make two records of one (threat L11).
+ */
+const unstorable = /[\0\ud800-\udfff\u0085\u2028\u2029]/gu;
+const separators = /[\u0085\u2028\u2029]/g;
 
 /** What is known of keys seen before: the same few on every call. */
 const judged = new Map<string, "secret" | "token" | "plain">();
@@ -144,12 +148,20 @@ class Writer {
 
   private string(value: string): void {
     // JSON.stringify writes lone surrogates as escapes: what comes out is well-formed.
-    const json = value.length > LONGEST ? null : JSON.stringify(redactForms(value));
+    const json = value.length > LONGEST ? null : escapeSeparators(JSON.stringify(redactForms(value)));
     this.text +=
       json === null || this.text.length + json.length > LIMIT + LONGEST
         ? `"[string of ${value.length} characters]"`
         : json;
   }
+}
+
+/** JSON text without what some readers take for the end of a line; it says the same. */
+export function escapeSeparators(json: string): string {
+  return json.replace(
+    separators,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 function redactForms(text: string): string {

@@ -47,9 +47,13 @@ export async function* rotate(parts: Parts, options: RotateOptions): AsyncGenera
   await mkdir(options.folder, { recursive: true, mode: 0o700 });
   // What dead gateways left open ends here: nobody would find its beginning later.
   await commit.write((batch) => gateways.recover(batch));
+  // What a rotation itself adds is not to go with the next one.
+  const newest = (await one(store, "SELECT max(id) AS id FROM ledger")) as { id: number | null };
+  const wanted = "id" in options.before ? options.before.id : Number.MAX_SAFE_INTEGER;
+  const before = { ...options.before, id: Math.min(wanted, newest.id ?? 0) };
   for (;;) {
     const start = await startOf(store, keys);
-    const last = await boundary(store, start.id, options.before);
+    const last = await boundary(store, start.id, before);
     if (last === null) return;
     const path = await writeSegment(store, options.folder, start, last, keys);
     const hash = await fileHash(path.file);
@@ -80,13 +84,13 @@ async function startOf(store: Store, keys: TrustedKeys): Promise<Start> {
 async function boundary(
   store: Store,
   first: number,
-  before: RotateOptions["before"],
+  before: { readonly time?: number; readonly id: number },
 ): Promise<{ readonly id: number; readonly hash: string } | null> {
   const newest = (await one(store, "SELECT max(id) AS id FROM ledger")) as { id: number | null };
   // No call that is open began before this record.
   const marks = (await one(store, "SELECT min(mark) AS mark FROM gateways")) as { mark: number | null };
   const most = Math.min((newest.id ?? 0) - 1, marks.mark ?? Number.MAX_SAFE_INTEGER);
-  const limit = "id" in before ? Math.min(before.id - 1, most) : most;
+  const limit = Math.min(before.id - 1, most);
   const select = store.reader.prepare(
     `SELECT ledger.id AS id, ledger.hash AS hash, ledger.body AS body
      FROM signed_records JOIN ledger ON ledger.id = signed_records.id
@@ -98,7 +102,7 @@ async function boundary(
   >;
   for (const { id, hash, body } of rows) {
     const { at } = JSON.parse(String(body)) as { readonly at: string };
-    if ("time" in before && !(Date.parse(at) < before.time)) break;
+    if (before.time !== undefined && !(Date.parse(at) < before.time)) break;
     if (found !== null && Number(id) - first >= MOST) break;
     found = { id: Number(id), hash: String(hash) };
   }

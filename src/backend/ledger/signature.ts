@@ -3,8 +3,8 @@ import { AegisError, reasonOf } from "../../errors.js";
 
 /** Before what is signed: a signature over anything else that the key may ever sign can not stand here. */
 const DOMAIN = "aegis ledger record 1\n";
-/** 64 bytes in base64; the last member of a signed record, in the order of RFC 8785. */
-const MEMBER = /,"signature":"([A-Za-z0-9+/]{86}==)"\}$/;
+/** 64 bytes in base64, in its one form; the last member of a signed record, in the order of RFC 8785. */
+const MEMBER = /,"signature":"([A-Za-z0-9+/]{85}[AQgw]==)"\}$/;
 
 /** Kinds of records that stand only with a signature of their own. */
 export const signedKinds: ReadonlySet<string> = new Set(["checkpoint", "rotation"]);

@@ -118,41 +118,50 @@ function readPrivate(file: string): string | null {
   }
 }
 
-/**
- * A new key, complete before it has its name: `link` fails where another process was faster, and its key counts then.
- */
 function create(home: string, file: string): string {
   const { privateKey } = generateKeyPairSync("ed25519");
   const pem = privateKey.export({ type: "pkcs8", format: "pem" }) as string;
-  const fresh = `${file}.${randomBytes(6).toString("hex")}`;
   try {
-    const handle = openSync(fresh, "wx", 0o600);
-    try {
-      writeSync(handle, pem);
-      fsyncSync(handle);
-    } finally {
-      closeSync(handle);
-    }
-    try {
-      linkSync(fresh, file);
-    } finally {
-      unlinkSync(fresh);
-    }
-    syncFolder(home);
-    return pem;
-  } catch (thrown) {
-    const other = isCode(thrown, "EEXIST") ? readPrivate(file) : null;
+    if (place(home, file, pem)) return pem;
+    const other = readPrivate(file);
     if (other !== null) return other;
+  } catch (thrown) {
+    if (thrown instanceof AegisError) throw thrown;
     throw unusable(file, `it could not be made (${reasonOf(thrown)})`, thrown);
   }
+  throw unusable(file, "it could not be made");
 }
 
 /** The public key beside those of earlier private keys: what they have signed is still believed. */
 function publish(home: string, id: string, pem: string): void {
   const file = join(home, "ledger.pub");
-  const text = readIfThere(file);
+  const text = readIfThere(file) ?? (place(home, file, pem) ? pem : readIfThere(file));
   if (text !== null && trustedKeys([{ from: file, text }]).has(id)) return;
   writeFileSync(file, pem, { flag: "a", mode: 0o600 });
+}
+
+/**
+ * A new file that is complete before it has its name. False where another process was faster: what it wrote counts.
+ */
+function place(home: string, file: string, text: string): boolean {
+  const fresh = `${file}.${randomBytes(6).toString("hex")}`;
+  const handle = openSync(fresh, "wx", 0o600);
+  try {
+    writeSync(handle, text);
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
+  try {
+    linkSync(fresh, file);
+  } catch (thrown) {
+    if (isCode(thrown, "EEXIST")) return false;
+    throw thrown;
+  } finally {
+    unlinkSync(fresh);
+  }
+  syncFolder(home);
+  return true;
 }
 
 /** A name is durable only once its folder is; Windows opens no folders. */

@@ -11,6 +11,8 @@ import type { PostgresAddress } from "./postgres-url.js";
 
 /** Milliseconds a start waits for another one that migrates. */
 const PATIENCE = 30_000;
+/** Each waits for whoever was first; the next finds what that one has made. */
+const TRIES = 20;
 
 /**
  * What concurrent starts do to each other: `IF NOT EXISTS` looks first and makes afterwards, so that the second fails on
@@ -134,8 +136,7 @@ async function versionOf(client: Client, where: string, { login, member }: Situa
 }
 
 async function migrate(client: Client, where: string, { login, present }: Situation): Promise<void> {
-  const deadline = performance.now() + PATIENCE;
-  for (;;) {
+  for (let tries = 1; ; tries++) {
     try {
       await migrateOnce(client);
       return;
@@ -150,7 +151,7 @@ async function migrate(client: Client, where: string, { login, present }: Situat
           hint: "Start `aegis backend` once with the URL of the database's owner; this login can be used afterwards.",
         });
       }
-      if (code === null || !races.has(code) || performance.now() > deadline) throw thrown;
+      if (code === null || !races.has(code) || tries === TRIES) throw thrown;
     }
     await sleep(5 + Math.random() * 20);
   }

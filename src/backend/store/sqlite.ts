@@ -20,6 +20,11 @@ const pragmas = `
   PRAGMA journal_size_limit = 67108864;
 `;
 
+/** As the first migration made it. */
+const keepRecords = `
+  CREATE TRIGGER ledger_delete BEFORE DELETE ON ledger BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END
+`;
+
 /**
  * Opens the database at `path`, in the newest schema.
  *
@@ -107,15 +112,11 @@ class Sqlite implements Store {
   }
 
   async forget(last: number): Promise<void> {
-    const { sql } = this.writing
-      .prepare("SELECT sql FROM sqlite_schema WHERE name = 'ledger_delete'")
-      .get() as {
-      sql: string;
-    };
-    this.writing.exec("DROP TRIGGER ledger_delete");
-    this.writing.prepare("DELETE FROM ledger WHERE id <= ?").run(last);
-    this.writing.exec(sql);
-    this.writing.prepare("DELETE FROM signed_records WHERE id <= ?").run(last);
+    const { writing } = this;
+    writing.exec("DROP TRIGGER IF EXISTS ledger_delete");
+    writing.prepare("DELETE FROM ledger WHERE id <= ?").run(last);
+    writing.exec(keepRecords);
+    writing.prepare("DELETE FROM signed_records WHERE id <= ?").run(last);
   }
 
   problem(): AegisError | null {

@@ -1,6 +1,7 @@
 import { connect } from "node:net";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { RegisterRoutes } from "../../../src/backend/http/app.js";
+import { network } from "../../../src/backend/http/failed-logins.js";
 import type { Service } from "../../../src/backend/service.js";
 import { type Answer, startServer, stubs, type TestServer } from "../../fixtures/backend/http.js";
 import { person, waitFor } from "../../fixtures/backend/store.js";
@@ -163,6 +164,14 @@ describe("failed logins", () => {
     expect(found.join()).not.toContain("aegis_wrong");
   });
 
+  it("are counted by network where the address is IPv6", () => {
+    const same = ["2001:db8::1", "2001:db8:0:0:ffff:1:2:3", "2001:db8::ffff:1:2:3", "2001:db8:0:0::"];
+    expect(new Set(same.map(network))).toEqual(new Set(["2001:db8:0:0"]));
+    expect(network("2001:db8:0:1::1")).not.toBe(network("2001:db8::1"));
+    expect(network("::ffff:10.0.0.1")).not.toBe(network("::ffff:10.0.0.2"));
+    expect(network("10.0.0.1")).toBe("10.0.0.1");
+  });
+
   it("do not count where nothing was sent", async () => {
     for (let n = 0; n < 30; n++) expect((await whoami()).status).toBe(401);
     expect((await wrong(1)).status).toBe(401);
@@ -205,8 +214,11 @@ describe("a stream", () => {
       },
       () => {},
     );
+    const since = performance.now();
     await server.service.revokeToken(id, person());
     await revoked.ended;
+    // Heard, and not found out by the look at all credentials every 5 s.
+    expect(performance.now() - since).toBeLessThan(2000);
     expect(over).toBe(false);
     expect((await server.ask("/metrics", { token: "admin" })).text).toMatch(
       /^aegis_event_stream_clients 1$/m,

@@ -148,8 +148,10 @@ describe("open streams", () => {
     await streams.endUnproved();
     expect([ended, streams.open]).toEqual([["one"], 1]);
     release();
+    hold("last", async () => true);
     streams.endAll();
-    expect([ended, streams.open]).toEqual([["one"], 0]);
+    expect([ended, streams.open]).toEqual([["one", "last"], 0]);
+    expect(() => hold("late", async () => true)).toThrow("about to stop");
   });
 });
 

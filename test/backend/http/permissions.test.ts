@@ -33,6 +33,12 @@ describe("the table of permissions", () => {
     expect([...new Set(real)].toSorted()).toEqual([...rows.keys()].toSorted());
   });
 
+  it("opens to everybody what tells that we live, and what we are, and nothing else", () => {
+    const open = [...rows].filter(([, access]) => access === "public").map(([route]) => route);
+    expect(open.toSorted()).toEqual(["GET /healthz", "GET /readyz", "GET /v1"]);
+    expect(rows.get("GET /metrics")).toEqual(["admin", "auditor"]);
+  });
+
   it("gives nothing that decides, kills, revives or changes policies or tokens to whoever can run tools", () => {
     const changing = /decision$|decide|kill|revive|tokens|PUT|toggle/;
     const given = [...rows].filter(

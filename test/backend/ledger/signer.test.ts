@@ -1,4 +1,5 @@
-import { fork } from "node:child_process";
+import { type ChildProcess, fork } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import {
   chmodSync,
@@ -44,10 +45,15 @@ describe("the key of the ledger", () => {
   test("is one, however many processes need it at the same moment", async () => {
     const worker = fileURLToPath(new URL("../../fixtures/backend/signer.ts", import.meta.url));
     const children = Array.from({ length: 6 }, () => fork(worker, [home], { execArgv: ["--import", "tsx"] }));
-    await Promise.all(children.map((child) => once(child, "message")));
-    const answers = children.map((child) => once(child, "message"));
+    const said = (child: ChildProcess): Promise<unknown> =>
+      Promise.race([
+        once(child, "message").then(([message]) => message as unknown),
+        once(child, "exit").then(() => Promise.reject(new Error("the process ended"))),
+      ]);
+    await Promise.all(children.map(said));
+    const answers = children.map(said);
     for (const child of children) child.send("now");
-    const ids = (await Promise.all(answers)).map(([id]) => String(id));
+    const ids = await Promise.all(answers);
     expect(new Set(ids)).toEqual(new Set([new Signer(home).keyId]));
     expect(readdirSync(home).toSorted()).toEqual(["ledger.key", "ledger.pub"]);
     expect(new Signer(home).trusted()?.size).toBe(1);
@@ -134,17 +140,15 @@ describe("public keys", () => {
     expect(trustedKeys([{ from: "x", text: `# both\n${pem}\n${two.publicKey}` }]).size).toBe(2);
   });
 
-  test.each([
-    ["nothing", ""],
-    ["a private key", "private"],
-    [
-      "another kind of key",
-      "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEhy5JUm/Q0XsWkbxTCYBDkUTSRfBi\nlAVd/TUe1MqWRGmlqV1iOvzFrPxBOeMz1ZrZKePPsMXBQqeUDzaTM5MK5Q==\n-----END PUBLIC KEY-----\n",
-    ],
-  ])("are not %s", (_, text) => {
+  test.each(["nothing", "a private key", "another kind of key"])("are not %s", (what) => {
+    const { privateKey, publicKey } = generateKeyPairSync(what === "a private key" ? "ed25519" : "x25519");
     const given =
-      text === "private" ? (new Signer(home).keyId, readFileSync(file("ledger.key"), "utf8")) : text;
-    expect(() => trustedKeys([{ from: "some.pem", text: given }])).toThrow(
+      what === "nothing"
+        ? ""
+        : what === "a private key"
+          ? privateKey.export({ type: "pkcs8", format: "pem" })
+          : publicKey.export({ type: "spki", format: "pem" });
+    expect(() => trustedKeys([{ from: "some.pem", text: String(given) }])).toThrow(
       expect.objectContaining({ code: "ledger_key", message: expect.stringContaining("some.pem") }),
     );
   });

@@ -99,7 +99,7 @@ function saidBy(record: LedgerRecord): Pick<Entry, "status" | "details"> | null 
       return ofApproval(record);
     case "report":
     case "thought":
-      return { status: String(record.status ?? ""), details: record.reason ?? "" };
+      return { status: typeof record.status === "string" ? record.status : "", details: record.reason ?? "" };
     default:
       return null;
   }

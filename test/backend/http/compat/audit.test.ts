@@ -63,6 +63,15 @@ describe.each(stores)("the calls of a gateway over $name", ({ available, start }
     ]);
   });
 
+  it("are found behind any number of records that have no place", async () => {
+    const { service } = server;
+    await service.decide(intent(gateway, "drop"));
+    const read = intent(gateway, "read");
+    await service.decide(read);
+    await Promise.all(Array.from({ length: 150 }, () => service.release(read, null)));
+    expect((await logs()).map(([, status]) => status)).toEqual(["ALLOWED", "BLOCKED"]);
+  });
+
   it("count together with what the agent reports", async () => {
     const { service } = server;
     for (const tool of ["read", "read", "drop", "write"]) await service.decide(intent(gateway, tool));
@@ -87,7 +96,8 @@ describe.each(stores)("the calls of a gateway over $name", ({ available, start }
     service.subscribe((event) => {
       if (event.kind === "approval") heard.push(event.status);
     });
-    const call = intent(gateway, "write");
+    // A gateway behind the same token as the one that looks.
+    const call = intent(gateway, "write", "{}", { principal: "agent" });
     const { approval } = await service.decide(call);
     const id = approval?.id ?? 0;
     // Its agent may look, and uses nothing up that a call waits on.

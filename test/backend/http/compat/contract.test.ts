@@ -27,7 +27,7 @@ const approval = {
   created_at: time,
   decided_at: null,
 };
-const { decided_at: _, ...pending } = approval;
+const { decided_at: _decided, ...pending } = approval;
 const entry = { id, timestamp: time, agent_name: agent, action: text, status: text, details: text };
 const log = { ...entry, severity: text };
 const missing = (name: string) => ({ loc: ["body", name], msg: "Field required", type: "missing" });

@@ -188,7 +188,7 @@ describe("whatever is sent", () => {
           // Bytes that no path may have, Node's own client does not send.
           const spell = (text: string): string =>
             encoded
-              ? encodeURIComponent(text.toWellFormed())
+              ? encodeURIComponent(text.replace(/\p{Cs}/gu, ""))
               : text.replace(/[^!-~]/g, "").replace(/^$/, "x");
           const path = url.replace(/:[a-z_]+/, () => spell(first)).replace(/:[a-z_]+/, () => spell(second));
           const as = method === "GET" ? "admin" : who(url);

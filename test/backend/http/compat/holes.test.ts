@@ -50,32 +50,43 @@ describe("Z1: an approval found by its action", () => {
     for (const id of [second, third, fourth]) expect(await statusOf(id)).toBe("PENDING");
   });
 
-  it("is found where compat.reuse_approvals says so, in the original's shape", async () => {
-    const old = await startCompat({ reuseApprovals: true });
-    try {
-      const path = `/sdk/find-approval/${agent}/pay`;
-      expect(await old.said(path, "agent")).toEqual({ approval: null });
-      const body = { agent_name: agent, action: "pay", args_json: "{}" };
-      const { approval_id: first } = await old.did("/sdk/approval", "agent", body);
-      const { approval_id: id } = await old.did("/sdk/approval", "agent", body);
-      const shape = { id, agent_name: agent, action: "pay", args_json: "{}", status: "PENDING" };
-      const created_at = expect.any(String);
-      expect((await old.said(path, "agent")).approval).toStrictEqual({
-        ...shape,
-        created_at,
-        decided_at: null,
-      });
-      await old.did(`/approvals/${id}/decide`, "approver", { decision: "APPROVED" });
-      const decided = { ...shape, status: "APPROVED", created_at, decided_at: created_at };
-      expect((await old.said(path, "agent")).approval).toStrictEqual(decided);
-      // Used up by its own call, and still the answer.
-      expect((await old.said(`/sdk/approval-status/${id}`, "agent")).status).toBe("APPROVED");
-      expect((await old.said(path, "agent")).approval).toStrictEqual(decided);
-      expect((await old.said(`/sdk/approval-status/${first}`, "agent")).status).toBe("PENDING");
-      expect((await old.get("/sdk/find-approval/other/pay", "agent")).status).toBe(403);
-    } finally {
-      await old.close();
-    }
+  it.each(stores)(
+    "is found over $name where compat.reuse_approvals says so",
+    async ({ available, start }) => {
+      if (!available) return;
+      const old = await start({ reuseApprovals: true });
+      try {
+        const path = `/sdk/find-approval/${agent}/pay`;
+        expect(await old.said(path, "agent")).toEqual({ approval: null });
+        const body = { agent_name: agent, action: "pay", args_json: "{}" };
+        const { approval_id: first } = await old.did("/sdk/approval", "agent", body);
+        const { approval_id: id } = await old.did("/sdk/approval", "agent", body);
+        const shape = { id, agent_name: agent, action: "pay", args_json: "{}", status: "PENDING" };
+        const created_at = expect.any(String);
+        expect((await old.said(path, "agent")).approval).toStrictEqual({
+          ...shape,
+          created_at,
+          decided_at: null,
+        });
+        await old.did(`/approvals/${id}/decide`, "approver", { decision: "APPROVED" });
+        const decided = { ...shape, status: "APPROVED", created_at, decided_at: created_at };
+        expect((await old.said(path, "agent")).approval).toStrictEqual(decided);
+        // Used up by its own call, and still the answer.
+        expect((await old.said(`/sdk/approval-status/${id}`, "agent")).status).toBe("APPROVED");
+        expect((await old.said(path, "agent")).approval).toStrictEqual(decided);
+        expect((await old.said(`/sdk/approval-status/${first}`, "agent")).status).toBe("PENDING");
+        expect((await old.get("/sdk/find-approval/other/pay", "agent")).status).toBe(403);
+      } finally {
+        await old.close();
+      }
+    },
+  );
+
+  it("is not used up by another token of the agent", async () => {
+    const id = await open();
+    await server.did(`/approvals/${id}/decide`, "approver", { decision: "APPROVED" });
+    expect(await statusOf(id, await server.tokenFor(agent))).toBe("APPROVED");
+    expect((await server.service.approval(id)).status).toBe("approved");
   });
 
   it("is used up by the answer to whoever asked, so that its exact arguments are erased", async () => {
@@ -295,6 +306,13 @@ describe("Z13, Z14: the kill switch", () => {
     expect((await set(agent, "ACTIVE")).status).toBe(200);
     expect(await status()).toBe("ACTIVE");
     expect(await ruleOf("read")).toBe("ALLOW");
+  });
+
+  it("leaves an agent that starts again to say anew what it does", async () => {
+    expect((await set(agent, "COMPLETED", "agent")).status).toBe(200);
+    expect(await status()).toBe("COMPLETED");
+    await server.did("/sdk/register-agent", "agent", { name: agent });
+    expect(await status()).toBe("REGISTERED");
   });
 
   it("says so where the status is none, or the name nobody's", async () => {

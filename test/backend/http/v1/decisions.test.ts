@@ -14,7 +14,8 @@ test("one request decides a call, and its record is there when the answer is", a
   const verdict = await api.did("POST", "/v1/decisions", "gateway", asked);
   expect(verdict).toMatchObject({ call: asked.call, decision: "ALLOW", revision: expect.any(String) });
   expect(verdict.rule).toContain("files__read");
-  expect(verdict.lease_ms).toBeGreaterThan(0);
+  // From before it was asked, as the gateway counts it, to the end that a kill waits for.
+  expect(verdict.lease_ms).toBeGreaterThan(1_000);
   expect(verdict.lease_ms).toBeLessThanOrEqual(2_000);
   const records = (await api.records()).filter(({ call }) => call === asked.call);
   expect(records).toEqual([
@@ -124,6 +125,14 @@ test("only a gateway that a kill would wait for is given a decision", async () =
   await api.did("POST", "/v1/gateways/leave", "agent", { gateway: mine.id });
   expect((await api.call("POST", "/v1/decisions", "agent", question(mine.id))).status).toBe(404);
   const back = await api.enlist("agent");
+  // Through another process of the same store: it is noticed with the next sign of life.
+  const principal = await api.service.authenticate(api.tokens.agent);
+  if (principal === null) throw new Error("the token was made a moment ago");
+  const lost = await api.enlist("agent");
+  await api.service.dismiss(lost.id, principal);
+  const beat = await api.did("POST", "/v1/gateways/heartbeat", "agent", { gateway: lost.id, mark: 0 });
+  expect(beat).toEqual({ known: false });
+  expect((await api.call("POST", "/v1/decisions", "agent", question(lost.id))).status).toBe(404);
   expect((await api.did("POST", "/v1/decisions", "agent", question(back.id))).decision).toBe("ALLOW");
 });
 

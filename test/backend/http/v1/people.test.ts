@@ -123,11 +123,18 @@ test("the ledger verifies, and says by which key", async () => {
   ]);
   expect(one).toMatchObject({ ok: true, broken: null, records: expect.any(Number) });
   expect(two).toEqual(one);
+  await api.service.note({ kind: "gateway", reason: "one more" });
+  const later = await api.did("GET", "/v1/ledger/verify", "auditor");
+  expect(later.records).toBeGreaterThan(one.records);
   const { public_key } = await api.did("GET", "/v1/ledger/key", "agent");
   expect(public_key).toContain("BEGIN PUBLIC KEY");
 });
 
 test("the ledger is exported whole, as the texts that were hashed", async () => {
+  const notes = Array.from({ length: 600 }, (_, n) =>
+    api.service.note({ kind: "gateway", reason: `é ${n}` }),
+  );
+  await Promise.all(notes);
   const jsonl = await api.call("GET", "/v1/ledger/export", "auditor");
   expect(jsonl.headers["content-disposition"]).toContain("aegis-ledger.jsonl");
   const lines = jsonl.text.trimEnd().split("\n");
