@@ -110,7 +110,7 @@ function readServers(root: Section, base: string): ReadonlyMap<string, ServerCon
       const slug = slugKey(key);
       throw section.refuseKey(
         key,
-        "a server's key is lower-case letters and digits, joined by single _ or -",
+        "a server's key is lower-case letters and digits, joined by single _ or -, and not sdk",
         slug === "" ? undefined : `Write ${slug}.`,
       );
     }

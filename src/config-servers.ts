@@ -2,15 +2,19 @@ import { isAbsolute, resolve } from "node:path";
 import type { HttpServer, ServerConfig, StdioServer } from "./config.js";
 import type { Section } from "./config-yaml.js";
 import { longestTimer } from "./duration.js";
+import { sdkServer } from "./names.js";
 
 /** What a server gets where its entry says nothing. Milliseconds; a call may take long, and progress starts its time anew. */
 export const serverDefaults = { timeout: 600_000, startTimeout: 15_000, concurrency: 64 } as const;
 
 const serverKey = /^[a-z0-9]+([_-][a-z0-9]+)*$/;
 
-/** May stand before `__` in an action: it holds no `__` itself, so no two pairs of server and tool read alike. */
+/**
+ * May stand before `__` in an action: it holds no `__` itself, so no two pairs of server and tool read alike, and it is
+ * not the name under which policies speak of the functions of SDK agents (threat P15).
+ */
 export function isServerKey(key: string): boolean {
-  return key.length <= 64 && serverKey.test(key);
+  return key.length <= 64 && serverKey.test(key) && key !== sdkServer;
 }
 
 /** The nearest legal key: `My Server` → `my-server`. Empty where nothing of it is legal. */
@@ -20,7 +24,8 @@ export function slugKey(name: string): string {
     .replace(/[^a-z0-9_-]+/g, "-")
     .replace(/[_-]{2,}/g, "-")
     .slice(0, 64);
-  return slug.replace(/^[_-]+|[_-]+$/g, "");
+  const key = slug.replace(/^[_-]+|[_-]+$/g, "");
+  return key === sdkServer ? `${key}-server` : key;
 }
 
 const common = ["timeout", "start_timeout", "concurrency"];

@@ -18,7 +18,7 @@ export function wrapConfig(
   const key = options.server ?? deriveKey([command, ...args]);
   if (!isServerKey(key)) {
     throw new AegisError("usage", `--server ${JSON.stringify(key)} is not a key`, {
-      hint: "A server's key is lower-case letters and digits, joined by single _ or -.",
+      hint: "A server's key is lower-case letters and digits, joined by single _ or -, and not sdk.",
     });
   }
   const env = new Map<string, string>();

@@ -37,3 +37,6 @@ function problemOf(name: string): string | null {
   if (name.trim() !== name) return "begins or ends with white space";
   return name.normalize("NFC") === name ? null : "is not in Unicode normal form C";
 }
+
+/** The server that the functions of an SDK's agent belong to; no configured server may be called so. */
+export const sdkServer = "sdk";

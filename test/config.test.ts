@@ -151,12 +151,17 @@ methods: [acme/do]
     ],
     [
       "servers:\n  My_Server: { command: x }\n",
-      "2:3: a server's key is lower-case letters and digits, joined by single _ or -",
+      "2:3: a server's key is lower-case letters and digits, joined by single _ or -, and not sdk",
       "Write my_server.",
     ],
     [
+      "servers:\n  sdk: { command: x }\n",
+      "2:3: a server's key is lower-case letters and digits, joined by single _ or -, and not sdk",
+      "Write sdk-server.",
+    ],
+    [
       "servers:\n  a__b: { command: x }\n",
-      "2:3: a server's key is lower-case letters and digits, joined by single _ or -",
+      "2:3: a server's key is lower-case letters and digits, joined by single _ or -, and not sdk",
       "Write a-b.",
     ],
     [

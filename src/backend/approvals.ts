@@ -1,4 +1,4 @@
-import type { Approval, ApprovalStatus, Intent, Principal } from "../client/backend.js";
+import type { Approval, ApprovalFilter, ApprovalStatus, Intent, Principal } from "../client/backend.js";
 import { AegisError } from "../errors.js";
 import {
   type ApprovalRow,
@@ -52,8 +52,10 @@ export class Approvals {
 
   constructor({ reader, writer }: Store) {
     this.selectCommitted = reader.prepare("SELECT * FROM approvals WHERE id = ?");
-    this.selectAll = reader.prepare("SELECT * FROM approvals ORDER BY id");
-    this.selectStatus = reader.prepare("SELECT * FROM approvals WHERE status = ? ORDER BY id");
+    this.selectAll = reader.prepare("SELECT * FROM approvals WHERE id < ? ORDER BY id DESC LIMIT ?");
+    this.selectStatus = reader.prepare(
+      "SELECT * FROM approvals WHERE status = ? AND id < ? ORDER BY id DESC LIMIT ?",
+    );
     this.selectAnyDue = reader.prepare(`SELECT id FROM approvals WHERE ${OPEN} AND expires_at <= ? LIMIT 1`);
     this.select = writer.prepare("SELECT * FROM approvals WHERE id = ?");
     this.selectFree = writer.prepare(
@@ -100,9 +102,12 @@ export class Approvals {
     return (await this.selectCommitted.get(id)) as ApprovalRow | undefined;
   }
 
-  async list(status: ApprovalStatus | undefined, live: ReadonlySet<string>): Promise<Approval[]> {
-    const rows = await (status === undefined ? this.selectAll.all() : this.selectStatus.all(status));
-    return (rows as ApprovalRow[]).map((row) => approvalOf(row, live));
+  async list(filter: ApprovalFilter, live: ReadonlySet<string>): Promise<Approval[]> {
+    const { status, before = Number.MAX_SAFE_INTEGER, limit = Number.MAX_SAFE_INTEGER } = filter;
+    const rows = await (status === undefined
+      ? this.selectAll.all(before, limit)
+      : this.selectStatus.all(status, before, limit));
+    return (rows as ApprovalRow[]).toReversed().map((row) => approvalOf(row, live));
   }
 
   /** Committed: the newest one of an action that is open or was decided; null where there is none. */

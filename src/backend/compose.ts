@@ -20,6 +20,7 @@ import { compilePaths } from "./ledger/redact-paths.js";
 import { Signer } from "./ledger/signer.js";
 import { Membership } from "./membership.js";
 import { OpenCalls } from "./open-calls.js";
+import { Outcomes } from "./outcomes.js";
 import { fixedPolicies, type PolicySource, PublishedPolicies } from "./policies.js";
 import { RemoteGateways } from "./remote-gateways.js";
 import { SdkAgents } from "./sdk-agents.js";
@@ -56,6 +57,7 @@ export interface Parts {
   readonly gateways: Gateways;
   readonly membership: Membership;
   readonly ledger: LedgerConfig;
+  readonly outcomes: Outcomes;
   readonly records: Records;
   readonly signer: Signer;
   readonly remote: RemoteGateways;
@@ -150,6 +152,7 @@ export async function compose(store: Store, options: Composition): Promise<Parts
     feed,
     gateways,
     membership,
+    outcomes: new Outcomes(store),
     records: new Records(store.reader),
     remote: new RemoteGateways(commit, gateways, events, lease.remote),
     sdkAgents,

@@ -58,12 +58,14 @@ export interface Prepared {
 /** Deny by construction: every way that does not end in an ALLOW of these units ends in a refusal. */
 export class Decisions {
   private readonly selectKey: Statement;
+  private readonly selectMoved: Statement;
 
   constructor(
     { writer }: Store,
     private readonly parts: DecisionParts,
   ) {
     this.selectKey = writer.prepare("SELECT id, body FROM ledger WHERE key = ?");
+    this.selectMoved = writer.prepare("SELECT call FROM moved_calls WHERE call = ?");
   }
 
   /** Most of the work of a decision, ahead of the transaction that makes it. */
@@ -102,6 +104,9 @@ export class Decisions {
         | { id: number; body: string }
         | undefined;
       if (before !== undefined) return this.again(batch, prepared, before);
+      const { call } = prepared.intent;
+      if ((await this.selectMoved.get(call)) !== undefined)
+        return this.used(batch, prepared, `the call ${call} was decided in a record that was rotated away`);
     }
     const { intent, digest, redacted, said } = prepared;
     const stopped = await this.stopped(batch, intent);
@@ -304,20 +309,25 @@ export class Decisions {
     return { ...verdict, ...waiting, leaseUntil: readAt + this.parts.lease(gateway) };
   }
 
+  /** A call whose id cannot be used any more. */
+  private used(batch: Batch, { intent, policies }: Prepared, why: string): Verdict {
+    const { call, agent, principal } = intent;
+    const reason = `Blocked: ${why}.`;
+    const record = batch.records.append({ kind: "refused", agent, principal, reason });
+    return { call, decision: "BLOCK", rule: null, reason, revision: policies.revision, record };
+  }
+
   /** A decision that is asked for twice. The lease of an ALLOW is not given again: `release` renews it. */
   private async again(
     batch: Batch,
-    { intent, digest, policies }: Prepared,
+    prepared: Prepared,
     before: { id: number; body: string },
   ): Promise<Verdict> {
-    const { call, agent, principal } = intent;
+    const { intent, digest } = prepared;
+    const { call, principal } = intent;
     const first = JSON.parse(before.body) as Record<string, unknown>;
     const same = digest !== null && first.digest === digest && first.principal === principal;
-    if (!same) {
-      const reason = `Blocked: the id ${call} is that of another call.`;
-      const record = batch.records.append({ kind: "refused", agent, principal, reason });
-      return { call, decision: "BLOCK", rule: null, reason, revision: policies.revision, record };
-    }
+    if (!same) return this.used(batch, prepared, `the id ${call} is that of another call`);
     const id = first.approval;
     const approval = typeof id === "number" ? await this.parts.approvals.get(id) : undefined;
     const decision = first.decision as Decision;

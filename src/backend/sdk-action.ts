@@ -1,7 +1,4 @@
-import { nameProblem } from "../names.js";
-
-/** The server that the tools of an SDK's agent belong to: they run in the agent's own process. */
-export const sdkServer = "sdk";
+import { nameProblem, sdkServer } from "../names.js";
 
 const prefix = `${sdkServer}__`;
 /** Key of a server in a configuration, then the tool. */

@@ -6,8 +6,10 @@ import type {
   BackendEvent,
   GatewayInfo,
   Lifecycle,
+  Outcome,
   Principal,
 } from "../client/backend.js";
+import type { ExportQuery } from "./ledger/export.js";
 
 /** A gateway on the other side of the API, which keeps itself alive by `beat`. */
 export interface RemoteGateway extends GatewayInfo {
@@ -99,6 +101,11 @@ export interface Service extends Backend {
   heard(gateway: string, event: number, by: Principal): Promise<void>;
   /** It says good-bye. */
   dismiss(gateway: string, by: Principal): Promise<void>;
+  /**
+   * How calls ended, as their gateway says; durable when it resolves. What is no call of that agent and principal, or
+   * has ended already, changes nothing.
+   */
+  conclude(outcomes: readonly Outcome[]): Promise<void>;
   /** Number of the newest event; 0 where there was none. */
   newestEvent(): Promise<number>;
   /** Events behind this number, oldest first; null where some of them are forgotten already. */
@@ -147,6 +154,8 @@ export interface Service extends Backend {
 
   /** PEM (SPKI) of the Ed25519 key that signs the checkpoints. */
   publicKey(): Promise<string>;
+  /** Records that somebody takes these records out (threat L19), and signs the ledger up to there. */
+  recordExport(query: ExportQuery, by: Principal): Promise<void>;
 
   stats(): Promise<Stats>;
   /** Id of the newest record; 0 for an empty ledger. Cheap: asked many times a second. */

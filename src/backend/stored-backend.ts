@@ -1,6 +1,7 @@
 import type {
   Agent,
   Approval,
+  ApprovalFilter,
   ApprovalStatus,
   EventListener,
   GatewayInfo,
@@ -25,9 +26,12 @@ import { decompose, type Parts } from "./compose.js";
 import { describeGateway } from "./gateways.js";
 import { kill, revive } from "./kill-and-revive.js";
 import { anchorFiles } from "./ledger/anchors.js";
+import type { ExportQuery } from "./ledger/export.js";
+import { recordExport } from "./ledger/export-record.js";
 import { recordName, redactText } from "./ledger/redact.js";
 import { verify } from "./ledger/verify.js";
 import { checkName, isCallId } from "./names.js";
+import { outcomeEntry } from "./outcomes.js";
 import { invalidToken, requireRole } from "./permission.js";
 import type {
   ActionRule,
@@ -47,6 +51,7 @@ import { checkNewToken, newToken } from "./tokens.js";
 
 const deciders: readonly Role[] = ["approver", "admin"];
 const admins: readonly Role[] = ["admin"];
+const readers: readonly Role[] = ["auditor", "admin"];
 
 /** The backend over a store: who may ask what, and which part answers it. */
 export class StoredBackend implements Service {
@@ -92,24 +97,15 @@ export class StoredBackend implements Service {
   }
 
   outcome(ended: Outcome): void {
-    const { agent, principal, call, outcome, approval } = ended;
-    const duration = Number.isFinite(ended.duration) ? ended.duration : 0;
-    const entry = {
-      kind: "outcome" as const,
-      agent: recordName(agent),
-      principal: recordName(principal),
-      server: recordName(ended.server),
-      tool: recordName(ended.tool),
-      action: recordName(ended.action),
-      call,
-      outcome,
-      duration,
-      ...(ended.reason === undefined ? undefined : { reason: redactText(ended.reason) }),
-      ...(approval === undefined ? undefined : { approval }),
-    };
-    this.parts.commit.later((batch) => {
-      batch.records.append(entry);
-      batch.ended.push(call);
+    const { commit, outcomes } = this.parts;
+    const entry = outcomeEntry(ended);
+    commit.later((batch) => outcomes.append(batch, entry, ended.call));
+  }
+
+  async conclude(ended: readonly Outcome[]): Promise<void> {
+    const { commit, outcomes } = this.parts;
+    await commit.write(async (batch) => {
+      for (const outcome of ended) await outcomes.accept(batch, outcome);
     });
   }
 
@@ -156,9 +152,9 @@ export class StoredBackend implements Service {
     });
   }
 
-  approvals({ status }: { readonly status?: ApprovalStatus }): Promise<readonly Approval[]> {
+  approvals(filter: ApprovalFilter): Promise<readonly Approval[]> {
     const { approvals, gateways } = this.parts;
-    return this.read(async () => approvals.list(status, await gateways.live(Date.now(), "reader")));
+    return this.read(async () => approvals.list(filter, await gateways.live(Date.now(), "reader")));
   }
 
   async approval(id: number): Promise<Approval> {
@@ -209,6 +205,11 @@ export class StoredBackend implements Service {
 
   async publicKey(): Promise<string> {
     return this.parts.signer.publicKey;
+  }
+
+  async recordExport(query: ExportQuery, by: Principal): Promise<void> {
+    requireRole(by, readers, "export the ledger");
+    await recordExport(this.parts.commit, query, by);
   }
 
   async createToken(

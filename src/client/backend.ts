@@ -138,6 +138,13 @@ export interface Approval {
   readonly decidedReason: string | null;
 }
 
+/** Which approvals: of this status, and the newest `limit` (all, if left out) with an id smaller than `before`. */
+export interface ApprovalFilter {
+  readonly status?: ApprovalStatus;
+  readonly limit?: number;
+  readonly before?: number;
+}
+
 /** A row of the ledger. Members that do not apply to its kind are left out. */
 export interface LedgerRecord {
   readonly id: number;
@@ -305,7 +312,7 @@ export interface Backend {
   revive(agent: string, by: Principal, reason: string): Promise<void>;
   gateways(): Promise<ReadonlyArray<GatewayInfo & { readonly id: string; readonly startedAt: string }>>;
   /** Oldest first. */
-  approvals(filter: { readonly status?: ApprovalStatus }): Promise<readonly Approval[]>;
+  approvals(filter: ApprovalFilter): Promise<readonly Approval[]>;
   approval(id: number): Promise<Approval>;
   /** One compare-and-set; the second decider gets `approval_settled`, naming the first. */
   decideApproval(

@@ -168,11 +168,11 @@ export class Enlistment {
 
   /** What happened while nobody listened is asked for; again, until it is known or the stream has ended. */
   private resync(number: number | null): void {
-    const done = number === null ? () => {} : this.heard.hold(number);
+    const confirm = number === null ? () => {} : this.heard.hold(number);
     this.parts.state.reread().then(
-      () => done(true),
+      () => confirm(true),
       (thrown: unknown) => {
-        done(false);
+        confirm(false);
         // The next stream begins with the same question.
         this.stream.stop(`the state of the backend cannot be read: ${reasonOf(thrown)}`);
       },
@@ -190,10 +190,10 @@ export class Enlistment {
     if (number === null) return;
     this.event = number;
     const event = eventIn(data);
-    const done = this.heard.hold(number);
+    const confirm = this.heard.hold(number);
     // A kind that is not known changes nothing here, and is confirmed all the same.
-    if (event === null) done(true);
-    else this.tell(event).then(done, () => done(false));
+    if (event === null) confirm(true);
+    else this.tell(event).then(confirm, () => confirm(false));
   }
 
   private tell(event: BackendEvent): Promise<boolean> {

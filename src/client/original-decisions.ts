@@ -67,11 +67,18 @@ export class OriginalDecisions {
     if (state.refusal !== null) return state.refusal;
     if (state.rule === "ALLOW") return this.allow(intent, state, "Allowed by policy.", null, until);
     const rule = ruleText(intent, state.rule);
-    const reason = rule === null ? "No rule speaks of this call." : "The policy asks for a person's decision.";
+    const reason =
+      rule === null ? "No rule speaks of this call." : "The policy asks for a person's decision.";
     const approval = await this.approved.ask(intent, rule, reason, until);
+    try {
+      const details = `Approval #${approval.id}: call ${intent.call} waits for a decision.`;
+      await this.write(intent, "PENDING", details, until);
+    } catch (thrown) {
+      // The call is refused: a waiter that stayed behind would keep its repeat from finding the approval.
+      this.approved.detach(approval.id, intent.call);
+      throw thrown;
+    }
     this.latch.began(intent.call, intent.agent);
-    const details = `Approval #${approval.id}: call ${intent.call} waits for a decision.`;
-    await this.write(intent, "PENDING", details, until);
     return { ...said(intent, "REVIEW", rule, reason), approval };
   }
 

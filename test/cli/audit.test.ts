@@ -22,8 +22,12 @@ describe("audit verify", () => {
   test("says what holds and what vouches for it, and changes nothing", async () => {
     const { code, stdout, stderr } = await run("verify");
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
-    expect(stdout).toMatch(new RegExp(`^The ledger holds: ${rows.length} records; the newest has the hash ${rows.at(-1)?.hash}`));
-    expect(stdout).toMatch(new RegExp(`Signed up to record ${rows.length - 1} by [0-9a-f]{64} \\(5 checkpoints\\)\\.`));
+    expect(stdout).toMatch(
+      new RegExp(`^The ledger holds: ${rows.length} records; the newest has the hash ${rows.at(-1)?.hash}`),
+    );
+    expect(stdout).toMatch(
+      new RegExp(`Signed up to record ${rows.length - 1} by [0-9a-f]{64} \\(5 checkpoints\\)\\.`),
+    );
     expect(stdout).toContain(`The anchor ${inHome("ledger.anchor")} holds 5 checkpoints.`);
     expect(await rowsOf(place.home)).toEqual(rows);
   });
@@ -38,7 +42,12 @@ describe("audit verify", () => {
       broken: null,
       open: 0,
       backend: inHome("aegis.db"),
-      evidence: { checkpoints: 5, signed: rows.length - 1, anchors: [{ behind: 0, checkpoints: 5 }], notes: [] },
+      evidence: {
+        checkpoints: 5,
+        signed: rows.length - 1,
+        anchors: [{ behind: 0, checkpoints: 5 }],
+        notes: [],
+      },
     });
   });
 
@@ -48,7 +57,9 @@ describe("audit verify", () => {
     );
     const { code, stdout } = await run("verify");
     expect(code).toBe(1);
-    expect(stdout).toMatch(/^The ledger is broken at record \d+: its content does not have its hash\.\nThe \d+ records before it hold/);
+    expect(stdout).toMatch(
+      /^The ledger is broken at record \d+: its content does not have its hash\.\nThe \d+ records before it hold/,
+    );
     await rewrite(place.home, rows);
     expect(await run("verify")).toMatchObject({ code: 0 });
   });
@@ -65,7 +76,10 @@ describe("audit verify", () => {
     expect(missing).toMatchObject({ code: 1, stdout: expect.stringContaining("is missing") });
     const none = await run("verify", "--no-anchor");
     expect(none).toMatchObject({ code: 0, stdout: expect.stringContaining("No anchor was compared") });
-    expect(await run("verify", "--key", inHome("none.pub"))).toMatchObject({ code: 1, stderr: expect.stringContaining("none.pub") });
+    expect(await run("verify", "--key", inHome("none.pub"))).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("none.pub"),
+    });
   });
 
   test.each([
@@ -110,12 +124,22 @@ describe("audit export", () => {
   test("prints where no file is named, and a pipe that is closed early is no error", async () => {
     const { code, stdout } = await run("export", "--from", "3", "--to", "7");
     expect(code).toBe(0);
-    expect(jsonLines<{ id?: number }>(stdout).map(({ id }) => id)).toEqual([undefined, 3, 4, 5, 6, 7, undefined]);
+    expect(jsonLines<{ id?: number }>(stdout).map(({ id }) => id)).toEqual([
+      undefined,
+      3,
+      4,
+      5,
+      6,
+      7,
+      undefined,
+    ]);
   });
 
   test("writes CSV, and the records of one agent, which say that they are not all", async () => {
     const file = join(place.root, "ledger.csv");
-    expect(await run("export", "--format", "csv", "--agent", "claude-desktop", "--out", file)).toMatchObject({ code: 0 });
+    expect(await run("export", "--format", "csv", "--agent", "claude-desktop", "--out", file)).toMatchObject({
+      code: 0,
+    });
     const { code, stdout } = await run("verify", "--file", file);
     expect(code).toBe(0);
     expect(stdout).toContain("holds the records of claude-desktop alone");
@@ -142,7 +166,10 @@ describe("audit rotate", () => {
     expect(moved).toMatchObject({ first: 1, last: 18 });
     expect(readdirSync(inHome("segments"))).toEqual([moved?.file.split("/").at(-1)]);
     const left = await run("verify");
-    expect(left).toMatchObject({ code: 0, stdout: expect.stringContaining("Records 1 to 18 are in segments") });
+    expect(left).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining("Records 1 to 18 are in segments"),
+    });
     const whole = await run("verify", "--segments", inHome("segments"), "--json");
     expect(JSON.parse(whole.stdout)).toMatchObject({ ok: true, evidence: { first: 1 } });
     rmSync(moved?.file ?? "");

@@ -188,6 +188,8 @@ describe("the mark of a heartbeat", () => {
       path === "/v1/outcomes" && response.writeHead(503).end() !== undefined;
     backend.outcome({ call, agent, principal, server: key, tool, action, outcome: "ok", duration: 1 });
     await eventually("an attempt", () => server.bodies("/v1/outcomes")[0]);
+    const beats = server.bodies("/v1/gateways/heartbeat").length;
+    await eventually("two more heartbeats", () => server.bodies("/v1/gateways/heartbeat")[beats + 1]);
     expect(mark()).toBe(record - 1);
     server.fault = () => false;
     await eventually("the next mark", () => (mark() === record ? true : undefined));

@@ -206,6 +206,13 @@ describe("an approval", () => {
     expect(await backend.release(repeat, id)).toMatchObject({ decision: "ALLOW" });
   });
 
+  it("is found by the repeat of a call that was refused because it could not be written down", async () => {
+    server.fault = ({ path }) => (path === "/sdk/log" ? { status: 500, body: "{}" } : undefined);
+    await expect(backend.decide(intent())).rejects.toMatchObject({ code: "backend_unavailable" });
+    server.fault = () => undefined;
+    expect((await backend.decide(intent())).approval).toMatchObject({ id: 1 });
+  });
+
   it("does not help against a policy that blocks now, or a kill (Z15)", async () => {
     const { asked, id } = await held();
     server.decide(id, "APPROVED");

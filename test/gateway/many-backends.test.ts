@@ -37,10 +37,10 @@ describe.runIf(postgresAvailable)("one of two backends killed under load", () =>
     };
     // At once: the schema is made once, whoever comes first.
     [doomed, other] = await Promise.all([backend("home-a"), backend("home-b")]);
-    approver = await other.makeToken("alice", "approver");
+    approver = (await other.makeToken("alice", "approver")).token;
     gateways = await Promise.all(
       [doomed, doomed, other].map(async ({ url }, index) => {
-        const token = await other.makeToken(`gate-${index}`, "agent", "--agent", `bot-${index}`);
+        const { token } = await other.makeToken(`gate-${index}`, "agent", `bot-${index}`);
         const env = { AEGIS_BACKEND_URL: url, AEGIS_TOKEN: token };
         return RawStdio.connect(remoteWrapWay(place, fakeServer(), env));
       }),

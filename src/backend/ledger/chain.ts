@@ -5,6 +5,8 @@ import { type Entry, recordBody, recordKey } from "./record.js";
 /** Rows of one statement: on small records the call into SQLite costs more than the row (measured: 12 to 7 µs a pair). */
 const ROWS = 8;
 const COLUMNS = 5;
+/** Where the key stands among them. */
+const KEY = 2;
 
 /** SHA-256 of a record's body, in hex. */
 export function recordHash(body: string): string {
@@ -18,6 +20,8 @@ export interface Head {
   /** The newest checkpoint, 0 where there is none, and the record behind which it wants the next one. */
   readonly signed: number;
   readonly until: number;
+  /** Records were rotated away: a call may be one of theirs. */
+  readonly rotated: boolean;
 }
 
 /** What signs the chain. */
@@ -34,6 +38,7 @@ export class Chain {
   readonly insertOne: Statement;
   readonly insertMany: Statement;
   readonly insertSigned: Statement;
+  private readonly selectMoved: Statement;
 
   constructor(
     writer: Connection,
@@ -47,7 +52,11 @@ export class Chain {
               (SELECT hash FROM ledger ORDER BY id DESC LIMIT 1) AS hash,
               (SELECT max(number) FROM policy_revisions) AS policy,
               (SELECT max(id) FROM signed_records) AS signed,
-              (SELECT until FROM signed_records ORDER BY id DESC LIMIT 1) AS until`,
+              (SELECT until FROM signed_records ORDER BY id DESC LIMIT 1) AS until,
+              (SELECT 1 FROM moved_calls LIMIT 1) AS rotated`,
+    );
+    this.selectMoved = writer.prepare(
+      `SELECT call FROM moved_calls WHERE call IN (${Array.from({ length: ROWS }, () => "?").join(", ")})`,
     );
     this.insertSigned = writer.prepare("INSERT INTO signed_records (id, kind, until) VALUES (?, ?, ?)");
     const insert = "INSERT INTO ledger (id, agent, key, body, hash) VALUES ";
@@ -65,12 +74,36 @@ export class Chain {
       policy: number | null;
       signed: number | null;
       until: number | null;
+      rotated: number | null;
     };
-    const { id, hash: newest, signed, until } = found;
+    const { id, hash: newest, signed, until, rotated } = found;
     return {
-      head: { id: id ?? 0, hash: newest ?? "", signed: signed ?? 0, until: until ?? this.every },
+      head: {
+        id: id ?? 0,
+        hash: newest ?? "",
+        signed: signed ?? 0,
+        until: until ?? this.every,
+        rotated: rotated !== null,
+      },
       policy: found.policy ?? 0,
     };
+  }
+
+  /**
+   * @throws Error where one of these calls was decided in a record that was rotated away: as where its key is in the
+   *   ledger still, the transaction is tried again with a look at every call
+   */
+  async refuseMoved(calls: readonly string[]): Promise<void> {
+    for (let from = 0; from < calls.length; from += ROWS) {
+      const some = calls.slice(from, from + ROWS);
+      const [first = ""] = some;
+      const moved = await this.selectMoved.get(
+        ...some,
+        ...Array.from({ length: ROWS - some.length }, () => first),
+      );
+      if (moved !== undefined)
+        throw new Error("a call was decided before, in a record that was rotated away");
+    }
   }
 
   /** The appender of one transaction. */
@@ -88,6 +121,7 @@ export class Appender {
   private id: number;
   private hash: string;
   private signed: number;
+  private readonly rotated: boolean;
   /** The record behind which a checkpoint comes, whatever the caller wants to say next. */
   private due: number;
   private rows: Value[] = [];
@@ -101,6 +135,7 @@ export class Appender {
     this.id = head.id;
     this.hash = head.hash;
     this.signed = head.signed;
+    this.rotated = head.rotated;
     this.due = Math.min(head.until, head.signed + chain.every);
   }
 
@@ -168,6 +203,7 @@ export class Appender {
   async flush(): Promise<void> {
     const { rows } = this;
     this.rows = [];
+    if (this.rotated) await this.chain.refuseMoved(decidedIn(rows));
     let from = 0;
     for (; rows.length - from >= ROWS * COLUMNS; from += ROWS * COLUMNS) {
       await this.chain.insertMany.run(...rows.slice(from, from + ROWS * COLUMNS));
@@ -176,4 +212,12 @@ export class Appender {
       await this.chain.insertOne.run(...rows.slice(from, from + COLUMNS));
     for (const signed of this.signedRows.splice(0)) await this.chain.insertSigned.run(...signed);
   }
+}
+
+/** The calls that these rows decide. */
+function decidedIn(rows: readonly Value[]): string[] {
+  return rows.filter(
+    (value, index): value is string =>
+      index % COLUMNS === KEY && typeof value === "string" && !value.startsWith(" "),
+  );
 }

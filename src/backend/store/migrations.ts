@@ -151,6 +151,9 @@ const migrations: readonly string[] = [
     until INTEGER NOT NULL    -- the record behind which the next checkpoint comes at the latest
   );
 
+  -- Calls whose decisions were rotated away: none is decided a second time.
+  CREATE TABLE moved_calls (call TEXT PRIMARY KEY) WITHOUT ROWID;
+
   ALTER TABLE agents ADD COLUMN lifecycle TEXT NOT NULL DEFAULT 'REGISTERED'
     CHECK (lifecycle IN ('REGISTERED', 'ACTIVE', 'COMPLETED'));
   -- 1: something was declared about it.

@@ -151,6 +151,9 @@ export const postgresMigrations: readonly string[] = [
     PRIMARY KEY (agent, action, admin)
   );
 
+  -- Calls whose decisions were rotated away: none is decided a second time.
+  CREATE TABLE moved_calls (call TEXT COLLATE "C" PRIMARY KEY);
+
   -- How many reports there are of an agent.
   CREATE TABLE reports (
     agent   TEXT COLLATE "C" PRIMARY KEY,

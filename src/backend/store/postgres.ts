@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { AegisError } from "../../errors.js";
+import { AegisError } from "../../errors.js";
 import type { Logger } from "../../log.js";
 import { PostgresFault, postgresOpeningFault } from "./postgres-faults.js";
 import { channel, Listener } from "./postgres-listener.js";
@@ -8,7 +8,7 @@ import { Reader } from "./postgres-reader.js";
 import type { Sessions } from "./postgres-session.js";
 import { readPostgresUrl } from "./postgres-url.js";
 import { Writer } from "./postgres-writer.js";
-import type { Connection, Fault, Statement, Store } from "./store.js";
+import { type Connection, type Fault, keepCalls, type Statement, type Store } from "./store.js";
 
 /** Milliseconds between two looks: what is announced is heard at once; what is missed, and elsewhere all, is seen by it. */
 const LOOK = 100;
@@ -100,11 +100,20 @@ class Postgres implements Store {
   /** As whoever logged in, who must own the table: the application role can not. */
   async forget(last: number): Promise<void> {
     const { writer } = this;
-    await writer.prepare("SET LOCAL ROLE NONE").run();
-    await writer.prepare("ALTER TABLE ledger DISABLE TRIGGER ledger_change").run();
-    await writer.prepare("DELETE FROM ledger WHERE id <= ?").run(last);
-    await writer.prepare("ALTER TABLE ledger ENABLE ALWAYS TRIGGER ledger_change").run();
-    await writer.prepare("DELETE FROM signed_records WHERE id <= ?").run(last);
+    try {
+      await writer.prepare("SET LOCAL ROLE NONE").run();
+      await writer.prepare("ALTER TABLE ledger DISABLE TRIGGER ledger_change").run();
+      await writer.prepare(keepCalls).run(last);
+      await writer.prepare("DELETE FROM ledger WHERE id <= ?").run(last);
+      await writer.prepare("ALTER TABLE ledger ENABLE ALWAYS TRIGGER ledger_change").run();
+      await writer.prepare("DELETE FROM signed_records WHERE id <= ?").run(last);
+    } catch (thrown) {
+      if (!(thrown instanceof PostgresFault) || thrown.code !== "42501") throw thrown;
+      throw new AegisError("not_permitted", `This login may not remove records from ${this.description}.`, {
+        cause: thrown,
+        hint: "Give the URL of the login that owns the tables: --database postgres://OWNER@…",
+      });
+    }
   }
 
   problem(): AegisError | null {

@@ -4,7 +4,7 @@ import { openingFault, sqliteFault } from "./faults.js";
 import { migrate } from "./migrations.js";
 import { patiently } from "./patience.js";
 import { Presence } from "./presence.js";
-import type { Connection, Fault, Statement, Store, Value } from "./store.js";
+import { type Connection, type Fault, keepCalls, type Statement, type Store, type Value } from "./store.js";
 
 /**
  * On every connection. FULL: without it a commit in WAL mode is not on the disk when it returns. No busy handler: it
@@ -114,6 +114,7 @@ class Sqlite implements Store {
   async forget(last: number): Promise<void> {
     const { writing } = this;
     writing.exec("DROP TRIGGER IF EXISTS ledger_delete");
+    writing.prepare(keepCalls).run(last);
     writing.prepare("DELETE FROM ledger WHERE id <= ?").run(last);
     writing.exec(keepRecords);
     writing.prepare("DELETE FROM signed_records WHERE id <= ?").run(last);

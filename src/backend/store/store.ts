@@ -22,6 +22,12 @@ export interface Connection {
  */
 export type Fault = "busy" | "constraint" | "store";
 
+/** Of the records that a rotation removes, the keys of decisions stay; those of outcomes begin with a space. */
+export const keepCalls = `
+  INSERT INTO moved_calls (call) SELECT key FROM ledger WHERE id <= ? AND key IS NOT NULL AND key >= '!'
+  ON CONFLICT DO NOTHING
+`;
+
 /**
  * A database that several processes share. At any moment one of them writes: `begin` waits for its turn, so that what a
  * unit reads inside of the transaction holds until it is committed, the ledger is one chain, and a record's id says when

@@ -163,6 +163,7 @@ class Thread implements Service {
   createToken = this.plain("createToken");
   tokens = this.plain("tokens");
   revokeToken = this.plain("revokeToken");
+  conclude = this.plain("conclude");
   enlist = this.plain("enlist");
   beat = this.plain("beat");
   heard = this.plain("heard");
@@ -185,6 +186,7 @@ class Thread implements Service {
   revisions = this.plain("revisions");
   publish = this.plain("publish");
   publicKey = this.plain("publicKey");
+  recordExport = this.plain("recordExport");
   stats = this.plain("stats");
   newestRecord = this.plain("newestRecord");
 

@@ -162,6 +162,35 @@ describe("a rotation", () => {
     store.close();
   });
 
+  test("does not let a call be decided twice: one whose record went is refused, its neighbours are not", async () => {
+    const before = await open(place);
+    const gateway = await before.attach({ pid: process.pid, label: "wrap files", address: null });
+    const old = intent(gateway);
+    await before.decide(old);
+    before.outcome(outcomeOf(old));
+    await runCalls(before, 10);
+    await before.close();
+    const [segment] = await rotated({ id: 1_000 });
+    expect(readFileSync(segment?.path ?? "", "utf8")).toContain(old.call);
+
+    const backend = await open(place);
+    const fresh = Array.from({ length: 20 }, () => intent(gateway));
+    const verdicts = await Promise.all(
+      [...fresh.slice(0, 10), old, ...fresh.slice(10)].map((call) => backend.decide(call)),
+    );
+    expect(verdicts.map(({ decision }) => decision)).toEqual([
+      ...Array.from({ length: 10 }, () => "ALLOW"),
+      "BLOCK",
+      ...Array.from({ length: 10 }, () => "ALLOW"),
+    ]);
+    expect(verdicts[10]?.reason).toContain("was decided in a record that was rotated away");
+    expect(await backend.release(old, null)).toMatchObject({ decision: "BLOCK" });
+    // A new id is a new call.
+    expect(await backend.decide(intent(gateway))).toMatchObject({ decision: "ALLOW" });
+    await backend.close();
+    expect(await check(segments)).toMatchObject({ ok: true });
+  });
+
   test("of a ledger that does not verify moves nothing", async () => {
     await damage(place.home, (store) =>
       store.exec("UPDATE ledger SET body = replace(body, 'ALLOW', 'BLOCK') WHERE id = 2"),

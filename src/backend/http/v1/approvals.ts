@@ -30,9 +30,12 @@ export const approvalRoutes: RegisterRoutes = (app, { service }) => {
       },
     },
     async (request) => {
-      const { status, limit = page, before = Number.POSITIVE_INFINITY } = request.query;
-      const all = await service.approvals(status === undefined ? {} : { status });
-      const found = all.filter(({ id }) => id < before);
+      const { status, limit = page, before } = request.query;
+      const found = await service.approvals({
+        limit: limit + 1,
+        ...(status === undefined ? {} : { status }),
+        ...(before === undefined ? {} : { before }),
+      });
       return { approvals: found.slice(-limit).map(approvalToWire), more: found.length > limit };
     },
   );

@@ -12,7 +12,9 @@ export const outcomeRoutes: RegisterRoutes = (app, { service }) => {
       bodyLimit: bodyLimits.decision,
       schema: {
         summary: "Record how calls ended",
-        description: "Durable with the next commit. A call ends once: what is told again changes nothing.",
+        description:
+          "Durable when it is answered. A call ends once: what is told again, or of a call that was not decided for this " +
+          "agent and principal, changes nothing.",
         body: outcomesRequest,
         response: { 200: nothingWire },
       },
@@ -22,7 +24,7 @@ export const outcomeRoutes: RegisterRoutes = (app, { service }) => {
       const outcomes = request.body.outcomes.map((outcome) =>
         outcomeFromWire(outcome, callerOf(request.principal, outcome.agent, outcome.principal)),
       );
-      for (const outcome of outcomes) service.outcome(outcome);
+      await service.conclude(outcomes);
       return {};
     },
   );

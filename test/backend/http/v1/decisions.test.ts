@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Api, question, startApi } from "../../../fixtures/backend/api.js";
-import { agent, waitFor } from "../../../fixtures/backend/store.js";
+import { agent } from "../../../fixtures/backend/store.js";
 
 let api: Api;
 beforeAll(async () => {
@@ -190,11 +190,25 @@ test("a call ends once, however often that is told", async () => {
   await api.did("POST", "/v1/outcomes", "agent", { outcomes });
   const ended = async () =>
     (await api.records()).filter(({ call, kind }) => call === asked.call && kind === "outcome");
-  await waitFor(async () => (await ended()).length > 0, "the outcome");
-  await api.did("POST", "/v1/notes", "agent", { kind: "gateway", reason: "after it" });
   expect(await ended()).toEqual([
     expect.objectContaining({ outcome: "ok", principal: "agent", duration: 1.5 }),
   ]);
+});
+
+test("only whose call it is can say how it ended", async () => {
+  const { id } = await api.enlist("agent");
+  const asked = question(id);
+  await api.did("POST", "/v1/decisions", "agent", asked);
+  const other = await api.token("other", "claude-desktop");
+  const ended = async () =>
+    (await api.records()).filter(({ call, kind }) => call === asked.call && kind === "outcome");
+  // The same agent, by another credential; and a call that nobody decided.
+  const told = [outcomeOf(asked.call, { outcome: "error" }), outcomeOf(`${id}-never`)];
+  await api.did("POST", "/v1/outcomes", other.token, { outcomes: told });
+  expect(await ended()).toEqual([]);
+  await api.did("POST", "/v1/outcomes", "agent", { outcomes: [outcomeOf(asked.call)] });
+  expect(await ended()).toEqual([expect.objectContaining({ outcome: "ok" })]);
+  expect((await api.records()).some(({ call }) => call === `${id}-never`)).toBe(false);
 });
 
 test("a note says whose it is", async () => {
