@@ -13,12 +13,17 @@ import { mostOutcomes, outcomeToWire } from "./wire/outcomes.js";
 /** Milliseconds below which it is not worth asking again. */
 const WORTHWHILE = 50;
 
+/** Milliseconds after which a decision whose answer was not heard is recorded, or never will be. */
+const LATEST = 5_000;
+
 /** What a gateway asks of every call, and tells of its end. */
 export class Decisions {
   readonly open = new OpenCalls();
   /** The approvals that calls wait on here, by call. */
   readonly held = new Map<string, number>();
   private readonly outbox: Outbox<Outcome>;
+  /** Calls of which the answer was not heard, and the end is to be told again. */
+  private readonly unheard = new Set<string>();
 
   constructor(
     private readonly api: Api,
@@ -134,7 +139,10 @@ export class Decisions {
     if (decision === "BLOCK" || decision === "KILLED") this.open.ended(call);
   }
 
-  /** The decision may have been recorded, and nobody else will say how it ended (threat L3). */
+  /**
+   * The decision may have been recorded, and nobody else will say how it ended (threat L3). It may also still be on its
+   * way into the ledger, and an outcome that comes before it counts for nothing: so that is told once more.
+   */
   private settleUnheard(intent: Intent, thrown: unknown): void {
     const refused = thrown instanceof AegisError && thrown.code !== "backend_unavailable";
     if (refused || (thrown instanceof NoAnswer && !thrown.sent)) {
@@ -143,17 +151,14 @@ export class Decisions {
     }
     const { call, agent, principal, server, tool, action } = intent;
     const reason = "The backend's answer did not reach the gateway.";
-    this.outbox.push({
-      call,
-      agent,
-      principal,
-      server,
-      tool,
-      action,
-      outcome: "not_forwarded",
-      duration: 0,
-      reason,
-    });
+    const unheard = { call, agent, principal, server, tool, action, duration: 0, reason };
+    const ended: Outcome = { ...unheard, outcome: "not_forwarded" };
+    this.unheard.add(call);
+    this.outbox.push(ended);
+    setTimeout(() => {
+      this.unheard.delete(call);
+      this.outbox.push(ended);
+    }, LATEST).unref();
   }
 
   private intent(intent: Intent): object {
@@ -168,6 +173,6 @@ export class Decisions {
   private async deliver(batch: readonly Outcome[]): Promise<void> {
     const outcomes = batch.map((each) => outcomeToWire(each, this.named(each.principal)));
     await this.api.post("/v1/outcomes", { outcomes }, nothingWire);
-    for (const { call } of batch) this.open.ended(call);
+    for (const { call } of batch) if (!this.unheard.has(call)) this.open.ended(call);
   }
 }

@@ -1,23 +1,25 @@
-import type { Approval, ApprovalStatus, LedgerRecord, RecordFilter } from "./backend.js";
+import type { Approval, ApprovalFilter, LedgerRecord, RecordFilter } from "./backend.js";
 import type { Api } from "./http-api.js";
 import { PATIENCE } from "./requests.js";
 import { approvalFromWire, approvalsAnswer, mostApprovals } from "./wire/approvals.js";
 import { mostRecords, queryOfFilter, recordsAnswer } from "./wire/ledger.js";
 
-/** Every approval of that status, oldest first. */
-export async function allApprovals(api: Api, status: ApprovalStatus | undefined): Promise<Approval[]> {
+/** The approvals of a filter, oldest first, in as many pages as it takes. */
+export async function approvalsOf(api: Api, filter: ApprovalFilter): Promise<Approval[]> {
+  const { status, limit = Number.POSITIVE_INFINITY } = filter;
   const found: Approval[] = [];
   for (;;) {
+    const before = found[0]?.id ?? filter.before;
     const query = new URLSearchParams({
-      limit: String(mostApprovals),
+      limit: String(Math.min(mostApprovals, limit - found.length)),
       ...(status === undefined ? {} : { status }),
-      ...(found[0] === undefined ? {} : { before: String(found[0].id) }),
+      ...(before === undefined ? {} : { before: String(before) }),
     });
     const { approvals, more } = await api.get(`/v1/approvals?${query.toString()}`, approvalsAnswer, {
       deadline: PATIENCE,
     });
     found.unshift(...approvals.map(approvalFromWire));
-    if (!more || approvals.length === 0) return found;
+    if (!more || approvals.length === 0 || found.length >= limit) return found;
   }
 }
 

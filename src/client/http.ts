@@ -2,7 +2,7 @@ import type { Logger } from "../log.js";
 import type {
   Agent,
   Approval,
-  ApprovalStatus,
+  ApprovalFilter,
   Backend,
   EventListener,
   GatewayInfo,
@@ -22,7 +22,7 @@ import { Api } from "./http-api.js";
 import { Credentials } from "./http-credentials.js";
 import { Decisions } from "./http-decisions.js";
 import { Enlistment } from "./http-gateway.js";
-import { allApprovals, recordsOf } from "./http-pages.js";
+import { approvalsOf, recordsOf } from "./http-pages.js";
 import { KnownState } from "./http-state.js";
 import { Listeners } from "./listeners.js";
 import { Outbox } from "./outbox.js";
@@ -166,8 +166,8 @@ export class HttpBackend implements Backend {
     return gateways.map(gatewayFromWire);
   }
 
-  approvals({ status }: { readonly status?: ApprovalStatus }): Promise<readonly Approval[]> {
-    return allApprovals(this.api, status);
+  approvals(filter: ApprovalFilter): Promise<readonly Approval[]> {
+    return approvalsOf(this.api, filter);
   }
 
   async approval(id: number): Promise<Approval> {

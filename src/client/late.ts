@@ -5,7 +5,7 @@ import type { Logger } from "../log.js";
 import type {
   Agent,
   Approval,
-  ApprovalStatus,
+  ApprovalFilter,
   Backend,
   EventListener,
   GatewayInfo,
@@ -168,7 +168,7 @@ export class LateBackend implements Backend {
     return this.there().gateways();
   }
 
-  async approvals(filter: { readonly status?: ApprovalStatus }): Promise<readonly Approval[]> {
+  async approvals(filter: ApprovalFilter): Promise<readonly Approval[]> {
     return this.there().approvals(filter);
   }
 

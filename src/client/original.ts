@@ -6,7 +6,7 @@ import { visible } from "../visible.js";
 import type {
   Agent,
   Approval,
-  ApprovalStatus,
+  ApprovalFilter,
   Backend,
   EventListener,
   GatewayInfo,
@@ -126,12 +126,15 @@ export class OriginalBackend implements Backend {
     return [];
   }
 
-  async approvals({ status }: { readonly status?: ApprovalStatus }): Promise<readonly Approval[]> {
+  async approvals({ status, limit, before = Infinity }: ApprovalFilter): Promise<readonly Approval[]> {
     const found = new Map(this.approved.all().map((approval) => [approval.id, approval]));
     for (const row of await this.api.pending())
       found.set(row.id, this.approved.known(row.id) ?? approvalOfPending(row));
     const sorted = [...found.values()].toSorted((one, other) => one.id - other.id);
-    return status === undefined ? sorted : sorted.filter((approval) => approval.status === status);
+    const wanted = sorted.filter(
+      ({ id, ...each }) => id < before && (status === undefined || each.status === status),
+    );
+    return limit === undefined ? wanted : wanted.slice(-limit);
   }
 
   async approval(id: number): Promise<Approval> {

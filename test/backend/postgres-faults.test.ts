@@ -180,12 +180,16 @@ describe("a database that hangs", () => {
     expect(await names()).toEqual(["c"]);
   });
 
-  test("can be left: closing does not wait for it", async () => {
+  test("can be left: closing does not wait for it, nor for what was asked", async () => {
     await store.version();
     proxy.hang();
+    const asked = faultIn(store.version());
+    await sleep(20);
     const start = performance.now();
     await store.close();
-    expect(performance.now() - start).toBeLessThan(1_500);
+    expect(performance.now() - start).toBeLessThan(2_500);
+    expect(await asked).toBe("store");
+    expect(performance.now() - start).toBeLessThan(2_500);
   });
 });
 
@@ -294,6 +298,26 @@ test("a value that no column can hold is refused as one row, not as a fault of t
   expect(await faultIn(store.writer.prepare("UPDATE counters SET value = ?").run(1.5))).toBe("constraint");
   await store.rollback();
   await put("a");
+});
+
+test("what follows a refused row is refused with it, and the connection stays", async () => {
+  const session = store.writer.prepare("SELECT pg_backend_pid() AS pid");
+  await put("a");
+  await store.begin();
+  const before = await session.get();
+  const faults = await Promise.all([faultIn(insert("a")), faultIn(insert("b")), faultIn(insert("c"))]);
+  expect(faults).toEqual(["constraint", "constraint", "constraint"]);
+  await store.rollback();
+  await store.begin();
+  expect(await session.get()).toEqual(before);
+  await store.commit();
+  expect(await names()).toEqual(["a"]);
+});
+
+test("what is asked beside transactions cannot write", async () => {
+  const write = store.reader.prepare("INSERT INTO settings (name, value) VALUES ('a', '')");
+  await expect(write.run()).rejects.toMatchObject({ code: "25006" });
+  expect(await names()).toEqual([]);
 });
 
 test("a statement whose plan is of yesterday's tables heals by a new connection", async () => {

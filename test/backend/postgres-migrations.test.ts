@@ -8,6 +8,7 @@ import { openPostgres } from "../../src/backend/store/postgres.js";
 import { postgresVersion } from "../../src/backend/store/postgres-migrations.js";
 import type { Store } from "../../src/backend/store/store.js";
 import { createLogger } from "../../src/log.js";
+import { waitFor } from "../fixtures/backend/store.js";
 import { type Cluster, startCluster } from "../fixtures/postgres/cluster.js";
 import { type Database, databaseOn, openDatabase, postgresAvailable } from "../fixtures/postgres.js";
 
@@ -135,11 +136,18 @@ describe.skipIf(!postgresAvailable)("the schema in PostgreSQL", () => {
 
   test("waits for a start that migrates, and does not do it a second time", async () => {
     await open();
-    await database.sql(
-      "BEGIN; SELECT FROM aegis.schema_version FOR UPDATE; UPDATE aegis.schema_version SET version = 0",
-    );
-    await database.sql("UPDATE aegis.schema_version SET version = $1", [postgresVersion]);
+    await closeAll();
+    await database.sql("UPDATE aegis.schema_version SET version = 0");
+    await database.sql("BEGIN; SELECT FROM aegis.schema_version FOR UPDATE");
     const second = open();
+    await waitFor(async () => {
+      // Inside of one transaction it is looked at once.
+      await database.sql("SELECT pg_stat_clear_snapshot()");
+      const waiting =
+        "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+      return (await database.sql(waiting)).length === 1;
+    }, "the second start");
+    await database.sql("UPDATE aegis.schema_version SET version = $1", [postgresVersion]);
     await database.sql("COMMIT");
     await expect(second).resolves.toBeDefined();
   });

@@ -288,12 +288,13 @@ describe("a decision whose answer was lost", () => {
     expect(server.bodies(DECISIONS)).toHaveLength(1);
   });
 
-  it("has its end recorded: it was not forwarded (L3)", async () => {
-    server.fault = ({ path }) => path === DECISIONS;
+  it("has its end recorded: it was not forwarded (L3), also where it is written down after that was told", async () => {
+    server.fault = ({ path }, response) => path === DECISIONS && response.writeHead(502).end() !== undefined;
     const asked = intent();
-    await expect(backend.decide(asked)).rejects.toThrow("did not answer");
+    await expect(backend.decide(asked)).rejects.toThrow("HTTP 502");
     const told = await eventually("the outcome", () => server.bodies("/v1/outcomes")[0]);
     expect(told.outcomes).toMatchObject([{ call: asked.call, outcome: "not_forwarded" }]);
+    expect(await eventually("it again", () => server.bodies("/v1/outcomes")[1])).toEqual(told);
   });
 
   it("of a hold: the approval that this call used up is found by a renewal", async () => {

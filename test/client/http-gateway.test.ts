@@ -6,7 +6,7 @@ import type { BackendEvent, Intent } from "../../src/client/backend.js";
 import { HttpBackend } from "../../src/client/http.js";
 import { Requests } from "../../src/client/requests.js";
 import { eventually } from "../fixtures/person.js";
-import { type Asked, ScriptedBackend } from "../fixtures/scripted-backend.js";
+import { type Asked, json, ScriptedBackend } from "../fixtures/scripted-backend.js";
 
 const log = pino({ level: "silent" });
 let server: ScriptedBackend;
@@ -14,6 +14,8 @@ let backend: HttpBackend;
 let heard: BackendEvent[];
 let ids: string[];
 let calls = 0;
+/** How often an agent had been made known when the gateway was given another id. */
+let agentsKnown = 0;
 
 beforeEach(async () => {
   server = await ScriptedBackend.start();
@@ -23,7 +25,11 @@ beforeEach(async () => {
   backend.subscribe((event) => {
     heard.push(event);
   });
-  ids.push(await backend.attach({ pid: 7, label: "wrap files", address: null }, (id) => ids.push(id)));
+  const renamed = (id: string): void => {
+    agentsKnown = server.bodies("/v1/agents").length;
+    ids.push(id);
+  };
+  ids.push(await backend.attach({ pid: 7, label: "wrap files", address: null }, renamed));
   await backend.ensureAgent("bot");
   await eventually("a stream", () => (server.listening === 1 ? true : undefined));
 });
@@ -107,6 +113,20 @@ describe("after a gap", () => {
     ]);
   });
 
+  it("believes what it hears while it asks: what is read then is older", async () => {
+    await eventually("the first look", () => server.bodies("/v1/agents")[1]);
+    let told = false;
+    server.fault = ({ path }, response) => {
+      if (path !== "/v1/agents" || told) return false;
+      told = true;
+      server.emit({ kind: "kill", agent: "bot" });
+      setTimeout(() => json(response, 200, server.agent("bot")), 50);
+      return true;
+    };
+    await backend.ensureAgent("bot");
+    expect(heard).toEqual([{ kind: "kill", agent: "bot" }]);
+  });
+
   it("finds out what was decided of the calls that are held", async () => {
     server.decision = "REVIEW";
     const { approval } = await backend.decide(intent());
@@ -118,7 +138,8 @@ describe("after a gap", () => {
   });
 
   it("asks for the state of everything where the backend has forgotten events, and then confirms", async () => {
-    server.emit({ kind: "policy", revision: "r2" });
+    // What is read when the stream opens has been read.
+    await eventually("the first look", () => server.bodies("/v1/agents")[1]);
     server.killed.add("bot");
     const number = server.resync();
     await eventually("the kill", () => heard.find(({ kind }) => kind === "kill"));
@@ -149,13 +170,16 @@ describe("after a gap", () => {
 
 describe("a gateway that the backend has forgotten", () => {
   it("enlists again under another id, and its agents with it", async () => {
+    await eventually("the first look", () => server.bodies("/v1/agents")[1]);
+    const before = server.bodies("/v1/agents").length;
     server.known = false;
     await eventually("another id", () => ids[1]);
     expect(ids).toEqual(["gw1", "gw2"]);
+    // Before the first call under the new id: the backend may have lost its store.
+    expect(agentsKnown).toBeGreaterThan(before);
     await eventually("a stream of it", () =>
       server.asked.find(({ path }) => path === "/v1/gateways/events?gateway=gw2"),
     );
-    expect(server.bodies("/v1/agents").length).toBeGreaterThan(1);
     expect(await backend.decide(intent())).toMatchObject({ decision: "ALLOW" });
     await eventually("its heartbeat", () =>
       server.bodies("/v1/gateways/heartbeat").find(({ gateway }) => gateway === "gw2"),

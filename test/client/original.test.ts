@@ -181,7 +181,9 @@ describe("an approval", () => {
     ["another definition", { definition: "1".repeat(64) }],
     ["another principal", { principal: "agent:other" }],
   ])("is not for %s (Z1)", async (_what, given) => {
-    const { id } = await held();
+    const { asked, id } = await held();
+    // Nobody waits on it any more: only what it was given for is in the way.
+    await backend.detachWaiter(id, asked.call);
     server.decide(id, "APPROVED");
     expect(await backend.release(intent(given), id)).toMatchObject({ decision: "BLOCK" });
     expect(server.log.some(({ status }) => status === "ALLOWED")).toBe(false);
@@ -226,14 +228,16 @@ describe("an approval", () => {
     expect(await backend.release(second.asked, second.id)).toMatchObject({ decision: "KILLED" });
   });
 
-  it("is void where the numbers of the backend begin again (Z11)", async () => {
-    const { asked, id } = await held();
+  it("is void where the numbers of the backend begin again: what is approved there is another's (Z11)", async () => {
     await held();
+    const { asked, id } = await held();
     server.wipe();
     server.agents.set("bot", "ACTIVE");
-    const fresh = await backend.decide(intent({ arguments: "{}" }));
-    expect(fresh.approval?.id).toBe(id);
+    expect((await held({ arguments: "{}" })).id).toBeLessThan(id);
+    const foreign = { agent_name: "somebody", action: "files__read" };
+    await fetch(`${server.url}/sdk/approval`, { method: "POST", body: JSON.stringify(foreign) });
     server.decide(id, "APPROVED");
+    expect(server.approvals.get(id)).toMatchObject({ agent_name: "somebody", status: "APPROVED" });
     expect(await backend.release(asked, id)).toMatchObject({ decision: "BLOCK" });
   });
 

@@ -48,11 +48,11 @@ function problemsOf(place: string, issue: core.$ZodIssue): Problem[] {
   // Zod does not tell a missing member from one of another type, save in its message.
   if (issue.code === "invalid_type" && issue.message.endsWith("received undefined"))
     return [{ loc, msg: "Field required", type: "missing" }];
-  return [{ loc, msg: short(issue.message, 300), type: issue.code }];
+  return [{ loc, msg: issue.message, type: issue.code }];
 }
 
-function short(text: string, most = shown): string {
-  return text.length <= most ? text : `${text.slice(0, most)}…`;
+function short(text: string): string {
+  return text.length <= shown ? text : `${text.slice(0, shown)}…`;
 }
 
 /** Checks a part of the request against its zod schema; the handler gets what the schema made of it. */

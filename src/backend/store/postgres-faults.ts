@@ -35,6 +35,8 @@ function faultOf(code: string | null): Fault {
     case "40P01": // deadlock_detected
     case "55P03": // lock_not_available
       return "busy";
+    case "25P02": // in_failed_sql_transaction: a row was refused before
+      return "constraint";
     default:
       // A constraint (23), or a value that no column can hold (22, for instance NUL in a text): one row was refused.
       return code !== null && /^2[23]...$/.test(code) ? "constraint" : "store";

@@ -38,11 +38,11 @@ export class Reader {
     return this.closed;
   }
 
+  /** A server that hangs is not waited for, nor does its connection keep the process alive. */
   private async end(): Promise<void> {
-    const timer = setTimeout(() => {
+    setTimeout(() => {
       for (const client of this.clients) cut(client);
-    }, 1_000);
+    }, 1_000).unref();
     await this.pool.end();
-    clearTimeout(timer);
   }
 }

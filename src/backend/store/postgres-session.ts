@@ -12,6 +12,8 @@ export const deadlines = {
   connect: 5_000,
   /** A statement of a transaction, its lock and its commit included: a call is refused within 2 s. */
   write: 1_200,
+  /** Before that the server gives up by itself, so that the lock is free and the connection stays. */
+  statement: 1_000,
   /** Beside it: also what a page of a long ledger may take. */
   read: 5_000,
   /** One try to get the lock. */
@@ -50,7 +52,7 @@ export function sessionConfig(config: ClientConfig, purpose: Purpose): ClientCon
  * without it a commit is not on the disk when it returns, whatever the server, the database or the user are set to.
  */
 export function sessionSettings({ role }: Sessions, purpose: Purpose): string {
-  const timeout = purpose === "writer" ? deadlines.write : deadlines.read;
+  const timeout = purpose === "writer" ? deadlines.statement : deadlines.read;
   return `
     SET search_path = ${schema}, pg_temp;
     SET synchronous_commit = on;

@@ -38,16 +38,13 @@ export class Writer {
   }
 
   /**
-   * Where a server waits for a standby, a statement_timeout would have it answer before that is done; our own deadline
-   * ends the connection instead, and what became of the commit is not known.
+   * `statement_timeout` does not end a commit, which may wait for a standby: our own deadline ends the connection, and
+   * what became of the commit is not known.
    */
   async commit(): Promise<void> {
-    const [, answer] = await Promise.all([
-      this.ask({ text: "SET LOCAL statement_timeout = 0" }),
-      this.ask({ text: "COMMIT" }),
-    ]);
-    // The answer to the COMMIT of a transaction in which something has failed.
-    if (answer.command !== "COMMIT") throw this.failed(new Error("the transaction was rolled back"));
+    const { command } = await this.ask({ text: "COMMIT" });
+    // The answer where something in the transaction has failed before.
+    if (command !== "COMMIT") throw this.failed(new Error("the transaction was rolled back"));
   }
 
   async rollback(): Promise<void> {
@@ -58,7 +55,7 @@ export class Writer {
     }
   }
 
-  async ask(query: QueryConfig): Promise<Answer & { readonly command: string }> {
+  private async ask(query: QueryConfig): Promise<Answer & { readonly command: string }> {
     const { client } = this;
     if (client === null) throw this.failed(new Error("the connection to the database was lost"));
     try {

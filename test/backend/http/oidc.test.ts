@@ -227,26 +227,25 @@ describe("keys", () => {
     }
   });
 
-  it.each(["is gone", "hangs"])(
+  it.each<[string, (own: Issuer) => Promise<void> | void, (own: Issuer) => Promise<void> | void]>([
+    ["is gone", (own) => own.stop(), (own) => own.start()],
+    ["hangs", (own) => own.hang("/"), (own) => own.hang(null)],
+    ["hangs when it is asked for its keys", (own) => own.hang("/keys"), (own) => own.hang(null)],
+  ])(
     "let nobody in while their issuer %s, with a reason, and do again when it is back",
-    async (how) => {
+    async (_how, fail, mend) => {
       const own = await Issuer.started(["RS256"]);
-      const at = await startServer({
-        routes: { v1: stubs("v1") },
-        settings: { oidc: settings(own.url) },
-      });
+      const at = await startServer({ routes: { v1: stubs("v1") }, settings: { oidc: settings(own.url) } });
       try {
         const jwt = await own.sign();
-        if (how === "hangs") own.hangs = true;
-        else await own.stop();
+        await fail(own);
         const asked = performance.now();
         const { status, json } = await whoami(jwt, at);
         expect([status, json.detail]).toEqual([401, expect.stringContaining("could not be fetched")]);
         expect(performance.now() - asked).toBeLessThan(3_000);
         // Its own tokens need no issuer.
         expect((await whoami("admin", at)).status).toBe(200);
-        if (how === "hangs") own.hangs = false;
-        else await own.start();
+        await mend(own);
         await waitFor(async () => (await whoami(jwt, at)).status === 200, "the issuer", 5_000);
       } finally {
         await at.close();

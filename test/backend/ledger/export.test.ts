@@ -137,6 +137,17 @@ describe("JSONL", () => {
     expect((await check()).broken).toMatchObject({ id: 6, reason: expect.stringContaining("did not make") });
   });
 
+  test("whose last line was made to fit what was cut off is found by its first", async () => {
+    const lines = await exported();
+    const kept = lines.slice(0, 19);
+    const end = JSON.stringify({ end: { records: 18, head: rows[17]?.hash } });
+    writeFileSync(file, `${[...kept, end].join("\n")}\n`);
+    expect((await check()).broken).toMatchObject({
+      id: 19,
+      reason: expect.stringContaining("does not hold the records"),
+    });
+  });
+
   test("does not verify with another key", async () => {
     await exported();
     const other = makeLedgerHome(5);

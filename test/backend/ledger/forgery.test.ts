@@ -119,6 +119,15 @@ describe("whoever writes the database, and has no key, is found", () => {
     await expectBroken(signed?.id ?? 0, /the anchor .* the ledger was rewritten/);
   });
 
+  test("who changes a record and its own hash alone", async () => {
+    for (const row of rows.slice(0, -1).filter((each) => kindOf(each) !== "checkpoint")) {
+      const body = row.body.replace(/"at":"20/, '"at":"19');
+      const forged = { ...row, body, hash: recordHash(body) };
+      await rewrite(place.home, rows.with(row.id - 1, forged));
+      await expectBroken(row.id + 1, /it does not continue the record before it/);
+    }
+  });
+
   test.each<[string, (said: Record<string, unknown>) => void, RegExp]>([
     ["takes the signature of a checkpoint away", (said) => delete said.signature, /has no signature/],
     ["takes the key's id away", (said) => delete said.key_id, /does not name the key/],

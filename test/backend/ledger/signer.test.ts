@@ -141,7 +141,8 @@ describe("public keys", () => {
   });
 
   test.each(["nothing", "a private key", "another kind of key"])("are not %s", (what) => {
-    const { privateKey, publicKey } = generateKeyPairSync(what === "a private key" ? "ed25519" : "x25519");
+    const { privateKey, publicKey } =
+      what === "a private key" ? generateKeyPairSync("ed25519") : generateKeyPairSync("x25519");
     const given =
       what === "nothing"
         ? ""

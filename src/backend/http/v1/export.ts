@@ -35,6 +35,9 @@ export const exportRoutes: RegisterRoutes = (app, { service }) => {
         ...(from === undefined ? {} : { from }),
         ...(to === undefined ? {} : { to }),
       };
+      // Refused before it is recorded; looked up again, so that the signature over the record is in it.
+      await headOf(service, query);
+      await service.recordExport(query, request.principal);
       const head = await headOf(service, query);
       return reply
         .type(types[format])

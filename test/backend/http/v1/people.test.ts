@@ -145,6 +145,13 @@ test("the ledger is exported whole, as the texts that were hashed", async () => 
   expect(bodies.slice(1).map((body) => JSON.parse(body).prev)).toEqual(hashes.slice(0, -1));
   expect(head).toMatchObject({ from: 1, to: bodies.length, prev: "", head: hashes.at(-1), agent: null });
   expect(end).toEqual({ records: bodies.length, head: hashes.at(-1) });
+  // That it was taken out stands in it, and is signed.
+  const [said, signature] = bodies.slice(-2).map((body) => JSON.parse(body) as Record<string, unknown>);
+  expect(said).toMatchObject({
+    kind: "export",
+    reason: expect.stringContaining("jsonl: the first to the newest"),
+  });
+  expect(signature).toMatchObject({ kind: "checkpoint", id: head.checkpoint, key_id: head.key_id });
 
   const part = await api.call("GET", "/v1/ledger/export?format=csv&from=2&to=3", "auditor");
   expect(part.headers["content-type"]).toContain("text/csv");
