@@ -21,6 +21,7 @@ export const errorCodes = {
   backend_unsupported: "The backend that was asked for cannot be used.",
   store_newer: "The store was written by a newer version of aegis.",
   store_corrupt: "The store cannot be read.",
+  store_key: "AEGIS_HOME does not hold the key of the database.",
   server_unavailable: "An MCP server did not start, or is not answering.",
   address_in_use: "The address to listen on is taken.",
   ledger_broken: "The ledger does not verify.",

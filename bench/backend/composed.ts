@@ -12,6 +12,7 @@ export async function composed(store: Store, home: string): Promise<Parts> {
   const policies = policySet([parsePolicy(text, "claude.yaml", { bareNames: false })]);
   const parts = await compose(store, {
     home,
+    shared: false,
     ledger: ledgerDefaults(home),
     policies,
     holdExpires: 60_000,

@@ -11,6 +11,7 @@ import {
 import type { Batch } from "./batch.js";
 import { redactText } from "./ledger/redact.js";
 import type { Statement, Store } from "./store/store.js";
+import type { Safe } from "./store-key.js";
 
 /** Milliseconds a clock may be set back. An approval from further in the future can not be judged: it has expired. */
 const SKEW = 60_000;
@@ -50,7 +51,10 @@ export class Approvals {
    */
   private readonly deadlines = new Map<number, { readonly at: number; readonly opened: number }>();
 
-  constructor({ reader, writer }: Store) {
+  constructor(
+    { reader, writer }: Store,
+    private readonly safe: Safe,
+  ) {
     this.selectCommitted = reader.prepare("SELECT * FROM approvals WHERE id = ?");
     this.selectAll = reader.prepare("SELECT * FROM approvals WHERE id < ? ORDER BY id DESC LIMIT ?");
     this.selectStatus = reader.prepare(
@@ -92,6 +96,12 @@ export class Approvals {
     this.selectConsumed = writer.prepare("SELECT * FROM approvals WHERE consumed_call = ?");
   }
 
+  /** For people, with the exact arguments while it is open. @param live ids of the gateways that are alive */
+  describe(row: ApprovalRow, live: ReadonlySet<string>): Approval {
+    const shown = isOpen(row) ? this.safe.open(row.arguments, String(row.id)) : row.arguments;
+    return approvalOf({ ...row, arguments: shown }, live);
+  }
+
   /** Inside a transaction. */
   async get(id: number): Promise<ApprovalRow | undefined> {
     return Number.isSafeInteger(id) ? ((await this.select.get(id)) as ApprovalRow | undefined) : undefined;
@@ -107,14 +117,14 @@ export class Approvals {
     const rows = await (status === undefined
       ? this.selectAll.all(before, limit)
       : this.selectStatus.all(status, before, limit));
-    return (rows as ApprovalRow[]).toReversed().map((row) => approvalOf(row, live));
+    return (rows as ApprovalRow[]).toReversed().map((row) => this.describe(row, live));
   }
 
   /** Committed: the newest one of an action that is open or was decided; null where there is none. */
   async latest(agent: string, action: string): Promise<Approval | null> {
     const row = (await this.selectLatest.get(agent, action)) as ApprovalRow | undefined;
     // Nobody waits on one that is found by its action.
-    return row === undefined ? null : approvalOf(row, new Set());
+    return row === undefined ? null : this.describe(row, new Set());
   }
 
   /** The approval that this call has used. */
@@ -147,15 +157,16 @@ export class Approvals {
     waiter: readonly [gateway: string, call: string] | readonly [null, null] = [null, null],
   ): Promise<ApprovalRow> {
     const { agent, principal, server, tool, action, definition } = intent;
+    const id = await batch.nextId("approvals");
     const opened = (await this.insert.get(
-      await batch.nextId("approvals"),
+      id,
       agent,
       principal,
       server,
       tool,
       action,
       definition,
-      intent.arguments,
+      this.safe.seal(intent.arguments, String(id)),
       redacted,
       rule,
       redactText(reason),

@@ -28,12 +28,15 @@ import { GroupCommit } from "./store/commit.js";
 import { Counters } from "./store/counters.js";
 import { patiently } from "./store/patience.js";
 import type { Store } from "./store/store.js";
+import { openSafe, StoreKey } from "./store-key.js";
 import { Sweep } from "./sweep.js";
 import { Tokens } from "./tokens.js";
 
 export interface Composition {
   /** AEGIS_HOME: where the key is that signs the ledger. */
   readonly home: string;
+  /** Others than this user can read the store. */
+  readonly shared: boolean;
   readonly ledger: LedgerConfig;
   /** What is in force in this process; null takes the revision that is published in the store. */
   readonly policies: PolicySet | null;
@@ -72,7 +75,6 @@ export interface Parts {
 export async function compose(store: Store, options: Composition): Promise<Parts> {
   const { log, holdExpires, lease, ledger } = options;
   const agents = new Agents(store);
-  const approvals = new Approvals(store);
   const events = new Events(store);
   const gateways = new Gateways(store);
   const tokens = new Tokens(store);
@@ -96,6 +98,8 @@ export async function compose(store: Store, options: Composition): Promise<Parts
   );
   const anchors = new Anchors(store, ledger.anchor, log);
   const checkpoints = new Checkpoints(store, commit, anchors, ledger.checkpoint.every, log);
+  const key = options.shared ? await StoreKey.of(options.home, store, commit) : null;
+  const approvals = new Approvals(store, key ?? openSafe);
   const membership = new Membership(commit, gateways, events, openCalls, lease.local, log);
   const sweep = new Sweep(commit, approvals, events, store, log);
   const feed = new EventFeed(
@@ -110,7 +114,7 @@ export async function compose(store: Store, options: Composition): Promise<Parts
   });
 
   const redactPaths = compilePaths(ledger.redact);
-  const digester = new Digester(await digestKey(store, commit));
+  const digester = new Digester(key?.digest ?? (await digestKey(store, commit)));
   const published = options.policies === null ? new PublishedPolicies(store) : null;
   const policies = published ?? fixedPolicies(options.policies ?? policySet([]));
   const decisions = new Decisions(store, {

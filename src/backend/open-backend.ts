@@ -40,7 +40,15 @@ export async function openBackend(options: BackendOptions): Promise<Service> {
   const store = await openStore(path, database, log);
   try {
     const leases = { local: lease, remote: remoteLease };
-    const parts = await compose(store, { home, ledger, policies, holdExpires, log, lease: leases });
+    const parts = await compose(store, {
+      home,
+      shared: database !== undefined,
+      ledger,
+      policies,
+      holdExpires,
+      log,
+      lease: leases,
+    });
     return new StoredBackend(policies === null ? store.description : `embedded (${path})`, parts);
   } catch (thrown) {
     await store.close();

@@ -56,7 +56,8 @@ export async function writeLedgerOf<Result>(
   let parts: Parts;
   try {
     const lease = { local: 0, remote: 0 };
-    parts = await compose(store, { home, ledger, log, lease, policies: policySet([]), holdExpires: 0 });
+    const shared = database !== undefined;
+    parts = await compose(store, { home, shared, ledger, log, lease, policies: policySet([]), holdExpires: 0 });
   } catch (thrown) {
     await store.close();
     throw thrown;

@@ -21,7 +21,7 @@ import type {
 } from "../client/backend.js";
 import { AegisError } from "../errors.js";
 import { rulesFor } from "../policy/compile.js";
-import { approvalOf, unknownApproval } from "./approval-rows.js";
+import { unknownApproval } from "./approval-rows.js";
 import { decompose, type Parts } from "./compose.js";
 import { describeGateway } from "./gateways.js";
 import { kill, revive } from "./kill-and-revive.js";
@@ -161,7 +161,7 @@ export class StoredBackend implements Service {
     const { approvals, gateways } = this.parts;
     const found = await this.read(async () => {
       const row = await approvals.committed(id);
-      return row && approvalOf(row, await gateways.live(Date.now(), "reader"));
+      return row && approvals.describe(row, await gateways.live(Date.now(), "reader"));
     });
     if (found === undefined) throw unknownApproval(id);
     return found;
@@ -179,7 +179,7 @@ export class StoredBackend implements Service {
       // Asked at the moment of the decision: a token that was revoked since it came in decides nothing.
       if (!(await tokens.holds(by.token, by.role, batch.now))) return invalidToken(by);
       const row = await approvals.decide(batch, id, verdict, by, reason);
-      return row instanceof AegisError ? row : approvalOf(row, await batch.liveGateways());
+      return row instanceof AegisError ? row : approvals.describe(row, await batch.liveGateways());
     });
     if (decided instanceof AegisError) throw decided;
     return decided;

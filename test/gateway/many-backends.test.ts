@@ -1,6 +1,4 @@
 /** Two backends and three gateways on one PostgreSQL, under load, while one backend is killed and comes back. */
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { LedgerRecord } from "../../src/client/backend.js";
@@ -9,7 +7,7 @@ import { checkLedger, readLedger } from "../fixtures/ledger.js";
 import { eventually } from "../fixtures/person.js";
 import { type Database, openDatabase, postgresAvailable } from "../fixtures/postgres.js";
 import { type Frame, RawStdio, refusalIn } from "../fixtures/raw.js";
-import { BackendProcess, remoteWrapWay } from "../fixtures/remote.js";
+import { BackendProcess, makeHomes, remoteWrapWay } from "../fixtures/remote.js";
 import { fakeServer } from "../fixtures/servers.js";
 
 const policy = 'agent: "*"\nallow: ["*__echo"]\nreview: ["*__pay"]\n';
@@ -30,13 +28,11 @@ describe.runIf(postgresAvailable)("one of two backends killed under load", () =>
 
   beforeAll(async () => {
     database = await openDatabase();
-    const backend = (name: string): Promise<BackendProcess> => {
-      const home = join(place.root, name);
-      mkdirSync(home, { mode: 0o700 });
-      return BackendProcess.start(place, { home, database: database.url });
-    };
+    const backend = (home: string): Promise<BackendProcess> =>
+      BackendProcess.start(place, { home, database: database.url });
+    const [first = "", second = ""] = makeHomes(place, 2);
     // At once: the schema is made once, whoever comes first.
-    [doomed, other] = await Promise.all([backend("home-a"), backend("home-b")]);
+    [doomed, other] = await Promise.all([backend(first), backend(second)]);
     approver = (await other.makeToken("alice", "approver")).token;
     gateways = await Promise.all(
       [doomed, doomed, other].map(async ({ url }, index) => {

@@ -1,24 +1,8 @@
-import {
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  type KeyObject,
-  randomBytes,
-} from "node:crypto";
-import {
-  closeSync,
-  fstatSync,
-  fsyncSync,
-  linkSync,
-  openSync,
-  readFileSync,
-  statSync,
-  unlinkSync,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
+import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from "node:crypto";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { AegisError, reasonOf } from "../../errors.js";
+import { placeSecret, readSecret } from "../secret-file.js";
 import { keyId, sealed, type TrustedKeys, trustedKeys } from "./signature.js";
 
 interface Pair {
@@ -75,7 +59,7 @@ export class Signer {
 
 function load(home: string): Pair {
   const file = join(home, "ledger.key");
-  const pem = readPrivate(file) ?? create(home, file);
+  const pem = readPrivate(file) ?? create(file);
   let privateKey: KeyObject;
   try {
     privateKey = createPrivateKey(pem);
@@ -94,85 +78,31 @@ function load(home: string): Pair {
 
 /** Null where there is none. */
 function readPrivate(file: string): string | null {
-  let handle: number;
   try {
-    handle = openSync(file, "r");
+    return readSecret(file);
   } catch (thrown) {
-    if (isMissing(thrown)) return null;
+    if (thrown instanceof AegisError) throw thrown;
     throw unusable(file, reasonOf(thrown), thrown);
-  }
-  try {
-    const stats = fstatSync(handle);
-    if (!stats.isFile()) throw unusable(file, "it is not a regular file");
-    if (process.platform !== "win32" && (stats.mode & 0o077) !== 0) {
-      const shown = (stats.mode & 0o777).toString(8);
-      throw new AegisError(
-        "home_insecure",
-        `${file} has mode ${shown}: other users can reach it, and it signs the ledger.`,
-        { hint: `Run: chmod 600 '${file}'` },
-      );
-    }
-    return readFileSync(handle, "utf8");
-  } finally {
-    closeSync(handle);
   }
 }
 
-function create(home: string, file: string): string {
+function create(file: string): string {
   const { privateKey } = generateKeyPairSync("ed25519");
   const pem = privateKey.export({ type: "pkcs8", format: "pem" }) as string;
   try {
-    if (place(home, file, pem)) return pem;
-    const other = readPrivate(file);
-    if (other !== null) return other;
+    return placeSecret(file, pem) ? pem : (readSecret(file) ?? pem);
   } catch (thrown) {
     if (thrown instanceof AegisError) throw thrown;
     throw unusable(file, `it could not be made (${reasonOf(thrown)})`, thrown);
   }
-  throw unusable(file, "it could not be made");
 }
 
 /** The public key beside those of earlier private keys: what they have signed is still believed. */
 function publish(home: string, id: string, pem: string): void {
   const file = join(home, "ledger.pub");
-  const text = readIfThere(file) ?? (place(home, file, pem) ? pem : readIfThere(file));
+  const text = readIfThere(file) ?? (placeSecret(file, pem) ? pem : readIfThere(file));
   if (text !== null && trustedKeys([{ from: file, text }]).has(id)) return;
   writeFileSync(file, pem, { flag: "a", mode: 0o600 });
-}
-
-/**
- * A new file that is complete before it has its name. False where another process was faster: what it wrote counts.
- */
-function place(home: string, file: string, text: string): boolean {
-  const fresh = `${file}.${randomBytes(6).toString("hex")}`;
-  const handle = openSync(fresh, "wx", 0o600);
-  try {
-    writeSync(handle, text);
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
-  try {
-    linkSync(fresh, file);
-  } catch (thrown) {
-    if (isCode(thrown, "EEXIST")) return false;
-    throw thrown;
-  } finally {
-    unlinkSync(fresh);
-  }
-  syncFolder(home);
-  return true;
-}
-
-/** A name is durable only once its folder is; Windows opens no folders. */
-function syncFolder(folder: string): void {
-  if (process.platform === "win32") return;
-  const handle = openSync(folder, "r");
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
-  }
 }
 
 function readIfThere(file: string): string | null {
@@ -185,11 +115,7 @@ function readIfThere(file: string): string | null {
 }
 
 function isMissing(thrown: unknown): boolean {
-  return isCode(thrown, "ENOENT");
-}
-
-function isCode(thrown: unknown, code: string): boolean {
-  return thrown instanceof Error && "code" in thrown && thrown.code === code;
+  return thrown instanceof Error && "code" in thrown && thrown.code === "ENOENT";
 }
 
 function unusable(file: string, why: string, cause?: unknown): AegisError {

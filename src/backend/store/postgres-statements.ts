@@ -1,5 +1,6 @@
 import type { CustomTypesConfig, QueryConfig } from "pg";
 import { types } from "pg";
+import { AegisError } from "../../errors.js";
 import type { Connection, Statement, Value } from "./store.js";
 
 export interface Answer {
@@ -13,7 +14,10 @@ export function connectionOver(ask: (query: QueryConfig) => Promise<Answer>): Co
     prepare(sql: string): Statement {
       const text = numbered(sql);
       const name = nameOf(text);
-      const run = (values: Value[]): Promise<Answer> => ask({ name, text, values });
+      const run = async (values: Value[]): Promise<Answer> => {
+        for (const value of values) if (typeof value === "string") refuseNul(value);
+        return ask({ name, text, values });
+      };
       return {
         run: async (...values) => (await run(values)).rowCount ?? 0,
         get: async (...values) => (await run(values)).rows[0],
@@ -21,6 +25,12 @@ export function connectionOver(ask: (query: QueryConfig) => Promise<Answer>): Co
       };
     },
   };
+}
+
+/** @throws AegisError `usage`: PostgreSQL's text has no NUL, so that nothing with one is stored, or is to be found */
+function refuseNul(text: string): void {
+  if (!text.includes("\0")) return;
+  throw new AegisError("usage", "A text with a NUL character is no name of anything here.");
 }
 
 /** Writes `$1`, `$2`, … for every `?` that stands outside of quotes. */

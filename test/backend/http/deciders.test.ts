@@ -1,11 +1,9 @@
 /** Many people who decide one approval at once, at every backend there is: threat A10. */
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import { Pool } from "undici";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { makePlace } from "../../fixtures/gateway.js";
 import { type Database, openDatabase, postgresAvailable } from "../../fixtures/postgres.js";
-import { BackendProcess } from "../../fixtures/remote.js";
+import { BackendProcess, makeHomes } from "../../fixtures/remote.js";
 
 const ROUNDS = 500;
 const PEOPLE = 50;
@@ -45,9 +43,7 @@ describe.each([
   beforeAll(async () => {
     if (!available) return;
     if (store === "PostgreSQL") database = await openDatabase();
-    for (let index = 0; index < count; index++) {
-      const home = join(place.root, `home-${index}`);
-      mkdirSync(home, { mode: 0o700 });
+    for (const home of makeHomes(place, count)) {
       backends.push(
         await BackendProcess.start(place, database === null ? { home } : { home, database: database.url }),
       );

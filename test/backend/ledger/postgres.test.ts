@@ -27,6 +27,7 @@ describe.skipIf(!postgresAvailable)("the ledger of several backends on one Postg
     two = makeHome();
     for (const { home } of [one, two]) {
       mkdirSync(home, { mode: 0o700 });
+      writeFileSync(join(home, "store.key"), `${Buffer.alloc(32, 5).toString("base64")}\n`, { mode: 0o600 });
       writeFileSync(join(home, "config.yaml"), "ledger: { checkpoint: { records: 10, every: 1s } }\n");
     }
   });
