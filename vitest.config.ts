@@ -1,14 +1,41 @@
 import { defineConfig } from "vitest/config";
+import { binaries } from "./test/fixtures/postgres/cluster.js";
 
 /** Files that take long because time, or the number of real peers, is their subject: `npm run test:slow`, and CI. */
 const slow = [
   "test/gateway/peers.test.ts",
   "test/gateway/slow-request.test.ts",
+  "test/gateway/shutdown.test.ts",
+  "test/gateway/remote.test.ts",
+  "test/gateway/many-backends.test.ts",
+  "test/client/http-faults.test.ts",
   "test/backend/processes.test.ts",
   "test/backend/http/deciders.test.ts",
-  "test/gateway/many-backends.test.ts",
-  "test/backend/postgres-deadlines.test.ts",
 ];
+
+/** Files about PostgreSQL alone. */
+const postgresOnly = [
+  "test/backend/postgres-*.test.ts",
+  "test/backend/store-{key,clock}.test.ts",
+  "test/backend/ledger/postgres.test.ts",
+  "test/cli/one-home-one-store.test.ts",
+];
+
+/** Files that hold for every store: over SQLite in `npm test`, over PostgreSQL with the slow ones. */
+const everyStore = [
+  "test/backend/{approvals,blocks,decisions,declarations,kill,ledger,store-contract,tokens}.test.ts",
+  "test/backend/http/compat/{audit,contract,holes}.test.ts",
+];
+
+const postgres = {
+  extends: true as const,
+  test: {
+    name: "postgres",
+    include: [...postgresOnly, ...everyStore],
+    env: { AEGIS_TEST_STORE: "PostgreSQL" },
+  },
+};
+if (binaries === null) console.warn("No PostgreSQL here (initdb): tests of it are skipped.");
 
 export default defineConfig({
   test: {
@@ -22,8 +49,17 @@ export default defineConfig({
     // Starts nothing until a test asks for a database.
     globalSetup: "test/fixtures/postgres/setup.ts",
     projects: [
-      { extends: true, test: { name: "quick", include: ["test/**/*.test.ts"], exclude: slow } },
+      {
+        extends: true,
+        test: {
+          name: "quick",
+          include: ["test/**/*.test.ts"],
+          exclude: [...slow, ...postgresOnly],
+          env: { AEGIS_TEST_STORE: "SQLite" },
+        },
+      },
       { extends: true, test: { name: "slow", include: slow } },
+      ...(binaries === null ? [] : [postgres]),
     ],
   },
 });

@@ -14,6 +14,7 @@ export const errorCodes = {
   unknown_approval: "No approval of that id exists, or it may not be seen.",
   unknown_token: "No token of that id exists.",
   unknown_gateway: "The gateway is not registered with this backend, or not by this principal.",
+  too_many_gateways: "The principal has as many live gateways as one may have.",
   approval_settled: "The approval was already decided, has expired, or is void.",
   approval_differs: "The approval is for something else than what its approver saw.",
   not_permitted: "The principal's role or group does not allow this.",

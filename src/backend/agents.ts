@@ -1,5 +1,7 @@
 import type { Agent, AgentStatus, Lifecycle, Principal } from "../client/backend.js";
 import { AegisError } from "../errors.js";
+import { rulesFor } from "../policy/compile.js";
+import type { PolicySet } from "../policy/policy.js";
 import { nearest } from "../suggest.js";
 import type { Batch } from "./batch.js";
 import { redactText } from "./ledger/redact.js";
@@ -108,8 +110,17 @@ export class Agents {
   async ensure(batch: Batch, name: string, owner: string | null): Promise<void> {
     if ((await this.insert.run(name, owner ?? "", batch.now)) > 0)
       batch.records.append({ kind: "agent", agent: name, reason: "The agent was seen for the first time." });
-    else if (owner !== null) await this.setOwner.run(owner, name);
+    else if (owner !== null) await this.own(batch, name, owner);
     batch.forget(name);
+  }
+
+  private async own(batch: Batch, name: string, owner: string): Promise<void> {
+    const before = (await this.row(name))?.owner ?? "";
+    if (before === owner) return;
+    await this.setOwner.run(owner, name);
+    const was = before === "" ? "" : `, and was ${before}`;
+    const reason = redactText(`The agent's owner is ${owner}${was}.`);
+    batch.records.append({ kind: "agent", agent: name, reason });
   }
 
   /** Makes it known where it was not: whatever asks or reports can be killed. */
@@ -183,6 +194,11 @@ export class Agents {
     const names = ((await this.selectAll.all()) as AgentRow[]).map((agent) => agent.name);
     throw unknownAgent(name, nearest(name, names));
   }
+}
+
+/** The owner that an operator's file states for the agent: nothing an agent says of itself replaces it. */
+export function statedOwner(policies: PolicySet, name: string): string | null {
+  return rulesFor(policies, name).files.find((file) => file.owner !== null)?.owner ?? null;
 }
 
 /** @param meant the name of one that is known; null where none is near */

@@ -25,7 +25,17 @@ export interface ApprovalRow {
   readonly waiter_gateway: string | null;
   readonly waiter_call: string | null;
   readonly consumed_call: string | null;
+  /** Bytes of what it asks about, as long as it is open. */
+  readonly size: number;
 }
+
+/** What is written down of an approval that time or a kill has ended: without the texts, which may be long. */
+export type EndedRow = Pick<
+  ApprovalRow,
+  "id" | "agent" | "server" | "tool" | "action" | "digest" | "expires_at" | "size"
+>;
+/** Its columns. */
+export const endedColumns = "id, agent, server, tool, action, digest, expires_at, size";
 
 /** @param live ids of the gateways that are alive: a waiter behind a dead one is gone */
 export function approvalOf(row: ApprovalRow, live: ReadonlySet<string>): Approval {
@@ -72,10 +82,14 @@ export function settledText(row: ApprovalRow): string {
     case "consumed":
       return `Approval ${row.id} was approved by ${decided} and has been used`;
     case "expired":
-      return `Approval ${row.id} expired at ${isoTime(row.expires_at)}`;
+      return expiredText(row);
     case "void":
       return `Approval ${row.id} is void${said}`;
   }
+}
+
+export function expiredText({ id, expires_at }: EndedRow): string {
+  return `Approval ${id} expired at ${isoTime(expires_at)}`;
 }
 
 export function settledError(row: ApprovalRow): AegisError {

@@ -3,6 +3,9 @@ import { AegisError } from "../errors.js";
 import {
   type ApprovalRow,
   approvalOf,
+  type EndedRow,
+  endedColumns,
+  expiredText,
   isOpen,
   settledError,
   settledText,
@@ -10,12 +13,19 @@ import {
 } from "./approval-rows.js";
 import type { Batch } from "./batch.js";
 import { redactText } from "./ledger/redact.js";
+import type { OpenApprovals } from "./open-approvals.js";
 import type { Statement, Store } from "./store/store.js";
 import type { Safe } from "./store-key.js";
 
 /** Milliseconds a clock may be set back. An approval from further in the future can not be judged: it has expired. */
 const SKEW = 60_000;
 const OPEN = "status IN ('pending', 'approved')";
+/** Approvals that time or a kill ends in one transaction: the calls of others come in between. */
+const SOME = 200;
+/** Approvals that are read in one go: each may hold as much as a call may send. */
+const PAGE = 20;
+/** Bytes an approval counts for beside its arguments, where a list is bounded. */
+const REST = 1_024;
 
 /** What a call asks a person. */
 export interface Question {
@@ -34,16 +44,20 @@ export class Approvals {
   private readonly selectAll: Statement;
   private readonly selectStatus: Statement;
   private readonly selectAnyDue: Statement;
+  private readonly selectKilled: Statement;
   private readonly select: Statement;
   private readonly selectFree: Statement;
-  private readonly selectDue: Statement;
-  private readonly selectOpenOf: Statement;
+  private readonly selectWaiters: Statement;
+  private readonly freeWaiters: Statement;
   private readonly selectLatest: Statement;
   private readonly insert: Statement;
   private readonly setWaiter: Statement;
   private readonly clearWaiter: Statement;
   private readonly setDecided: Statement;
   private readonly setEnded: Statement;
+  private readonly voidSomeOf: Statement;
+  private readonly expireSome: Statement;
+  private readonly expireOne: Statement;
   private readonly selectConsumed: Statement;
   /**
    * `performance.now()` at which approvals opened here expire: a clock that is set back does not make them live longer.
@@ -54,6 +68,7 @@ export class Approvals {
   constructor(
     { reader, writer }: Store,
     private readonly safe: Safe,
+    private readonly counted: OpenApprovals,
   ) {
     this.selectCommitted = reader.prepare("SELECT * FROM approvals WHERE id = ?");
     this.selectAll = reader.prepare("SELECT * FROM approvals WHERE id < ? ORDER BY id DESC LIMIT ?");
@@ -61,21 +76,29 @@ export class Approvals {
       "SELECT * FROM approvals WHERE status = ? AND id < ? ORDER BY id DESC LIMIT ?",
     );
     this.selectAnyDue = reader.prepare(`SELECT id FROM approvals WHERE ${OPEN} AND expires_at <= ? LIMIT 1`);
+    this.selectKilled = reader.prepare(
+      `SELECT name FROM agents WHERE status = 'KILLED'
+         AND EXISTS (SELECT 1 FROM approvals WHERE agent = agents.name AND approvals.${OPEN}) LIMIT 1`,
+    );
     this.select = writer.prepare("SELECT * FROM approvals WHERE id = ?");
     this.selectFree = writer.prepare(
       `SELECT * FROM approvals WHERE digest = ? AND agent = ? AND principal = ? AND ${OPEN} AND waiter_call IS NULL
-       ORDER BY CASE status WHEN 'approved' THEN 0 ELSE 1 END, id`,
+       ORDER BY CASE status WHEN 'approved' THEN 0 ELSE 1 END, id LIMIT 1`,
     );
-    this.selectDue = writer.prepare(`SELECT * FROM approvals WHERE ${OPEN} AND expires_at <= ?`);
-    this.selectOpenOf = writer.prepare(`SELECT * FROM approvals WHERE agent = ? AND ${OPEN} ORDER BY id`);
+    this.selectWaiters = writer.prepare(
+      "SELECT DISTINCT waiter_gateway AS id FROM approvals WHERE digest = ? AND waiter_gateway IS NOT NULL",
+    );
+    this.freeWaiters = writer.prepare(
+      "UPDATE approvals SET waiter_gateway = NULL, waiter_call = NULL WHERE digest = ? AND waiter_gateway = ?",
+    );
     this.selectLatest = reader.prepare(
       `SELECT * FROM approvals WHERE agent = ? AND action = ? AND status IN ('pending', 'approved', 'denied', 'consumed')
        ORDER BY id DESC LIMIT 1`,
     );
     this.insert = writer.prepare(
       `INSERT INTO approvals (id, agent, principal, server, tool, action, definition, arguments, redacted, status, rule,
-         reason, digest, created_at, expires_at, waiter_gateway, waiter_call)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?) RETURNING *`,
+         reason, digest, created_at, expires_at, waiter_gateway, waiter_call, size)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *`,
     );
     this.setWaiter = writer.prepare(
       "UPDATE approvals SET waiter_gateway = ?, waiter_call = ? WHERE id = ? RETURNING *",
@@ -92,6 +115,20 @@ export class Approvals {
       `UPDATE approvals SET status = ?, arguments = redacted, waiter_gateway = NULL, waiter_call = NULL,
          consumed_call = ?, decided_reason = coalesce(CAST(? AS TEXT), decided_reason)
        WHERE id = ? AND status = ? RETURNING *`,
+    );
+    const erased = "arguments = redacted, waiter_gateway = NULL, waiter_call = NULL";
+    this.voidSomeOf = writer.prepare(
+      `UPDATE approvals SET status = 'void', ${erased}, decided_reason = ?
+       WHERE id IN (SELECT id FROM approvals WHERE agent = ? AND ${OPEN} ORDER BY id LIMIT ${SOME})
+       RETURNING ${endedColumns}`,
+    );
+    const expire = `UPDATE approvals SET status = 'expired', ${erased} WHERE`;
+    this.expireSome = writer.prepare(
+      `${expire} id IN (SELECT id FROM approvals WHERE ${OPEN} AND expires_at <= ? ORDER BY expires_at LIMIT ${SOME})
+       RETURNING ${endedColumns}`,
+    );
+    this.expireOne = writer.prepare(
+      `${expire} id = ? AND created_at = ? AND ${OPEN} RETURNING ${endedColumns}`,
     );
     this.selectConsumed = writer.prepare("SELECT * FROM approvals WHERE consumed_call = ?");
   }
@@ -113,11 +150,25 @@ export class Approvals {
   }
 
   async list(filter: ApprovalFilter, live: ReadonlySet<string>): Promise<Approval[]> {
-    const { status, before = Number.MAX_SAFE_INTEGER, limit = Number.MAX_SAFE_INTEGER } = filter;
-    const rows = await (status === undefined
-      ? this.selectAll.all(before, limit)
-      : this.selectStatus.all(status, before, limit));
-    return (rows as ApprovalRow[]).toReversed().map((row) => this.describe(row, live));
+    const { status, limit = Number.MAX_SAFE_INTEGER, bytes = Number.MAX_SAFE_INTEGER } = filter;
+    let { before = Number.MAX_SAFE_INTEGER } = filter;
+    const found: Approval[] = [];
+    let size = 0;
+    while (found.length < limit) {
+      const most = Math.min(PAGE, limit - found.length);
+      const rows = (await (status === undefined
+        ? this.selectAll.all(before, most)
+        : this.selectStatus.all(status, before, most))) as ApprovalRow[];
+      for (const row of rows) {
+        const one = this.describe(row, live);
+        size += Buffer.byteLength(one.arguments) + REST;
+        if (size > bytes && found.length > 0) return found.toReversed();
+        found.push(one);
+        before = row.id;
+      }
+      if (rows.length < most) break;
+    }
+    return found.toReversed();
   }
 
   /** Committed: the newest one of an action that is open or was decided; null where there is none. */
@@ -134,30 +185,47 @@ export class Approvals {
 
   /**
    * Attaches to an open approval of the same call that nobody waits on (`policy.md`, “A repeat”), one that was already
-   * approved first; else opens one. A call that is identical to one that waits gets its own.
+   * approved first; else opens one. A call that is identical to one that waits gets its own. Returns why, as a sentence,
+   * where there is no room for one more.
    */
-  async ask(batch: Batch, question: Question): Promise<ApprovalRow> {
+  async ask(batch: Batch, question: Question): Promise<ApprovalRow | string> {
     const { intent, digest } = question;
     const live = await batch.liveGateways();
     const waiter = live.has(intent.gateway)
       ? ([intent.gateway, intent.call] as const)
       : ([null, null] as const);
-    const free = (await this.selectFree.all(digest, intent.agent, intent.principal)) as ApprovalRow[];
-    for (const row of free) {
+    await this.freeDead(digest, live);
+    for (;;) {
+      const free = await this.selectFree.get(digest, intent.agent, intent.principal);
+      if (free === undefined) break;
+      const row = free as ApprovalRow;
       if (await this.expireIfDue(batch, row)) continue;
       return (await this.setWaiter.get(...waiter, row.id)) as ApprovalRow;
     }
-    return this.open(batch, question, waiter);
+    return (await this.full(question)) ?? this.open(batch, question, waiter);
   }
 
-  /** Opens one, whatever others of the same call there are. */
+  /** Why there is no room for one more approval, as a sentence, or null. Whoever opens one asks this first. */
+  full(question: Pick<Question, "intent" | "redacted">): Promise<string | null> {
+    return this.counted.full(question.intent.agent, sizeOf(question));
+  }
+
+  /** Nobody waits any more behind a dead gateway: a repeat of its calls may attach to their approvals. */
+  private async freeDead(digest: string, live: ReadonlySet<string>): Promise<void> {
+    const waiters = (await this.selectWaiters.all(digest)) as Array<{ id: string }>;
+    for (const { id } of waiters) if (!live.has(id)) await this.freeWaiters.run(digest, id);
+  }
+
+  /** Opens one, whatever others of the same call there are, and whether there is room or not. */
   async open(
     batch: Batch,
-    { intent, digest, redacted, rule, reason, expires }: Question,
+    question: Question,
     waiter: readonly [gateway: string, call: string] | readonly [null, null] = [null, null],
   ): Promise<ApprovalRow> {
+    const { intent, digest, redacted, rule, reason, expires } = question;
     const { agent, principal, server, tool, action, definition } = intent;
     const id = await batch.nextId("approvals");
+    const size = sizeOf(question);
     const opened = (await this.insert.get(
       id,
       agent,
@@ -174,7 +242,9 @@ export class Approvals {
       batch.now,
       batch.now + expires,
       ...waiter,
+      size,
     )) as ApprovalRow;
+    await this.counted.opened(agent, size);
     this.deadlines.set(opened.id, { at: performance.now() + expires, opened: batch.now });
     await batch.emit({ kind: "approval", id: opened.id, status: "pending" });
     return opened;
@@ -206,11 +276,15 @@ export class Approvals {
       );
     }
     if (await this.expireIfDue(batch, row)) return settledError({ ...row, status: "expired" });
+    const killed = await killedText(batch, row.agent);
+    if (killed !== null && isOpen(row)) {
+      return settledError((await this.end(batch, row, "void", killed, null)) ?? row);
+    }
     const said = redactText(reason);
     const decided = await this.setDecided.get(verdict, batch.now, by.name, by.token, said, id);
     if (decided === undefined) return settledError(row);
     await this.changed(batch, row, verdict, by.name, said);
-    return verdict === "denied" ? await this.erase(row.id) : (decided as ApprovalRow);
+    return verdict === "denied" ? await this.erase(row) : (decided as ApprovalRow);
   }
 
   /** Uses an approval up, if it is approved at this moment. Whoever comes second gets null. */
@@ -223,11 +297,27 @@ export class Approvals {
     await this.end(batch, row, "void", reason, null);
   }
 
-  /** Every open approval of a killed agent; returns how many. */
-  async voidAll(batch: Batch, agent: string, reason: string): Promise<number> {
-    const rows = (await this.selectOpenOf.all(agent)) as ApprovalRow[];
-    for (const row of rows) await this.void(batch, row, reason);
-    return rows.length;
+  /**
+   * The oldest of the open approvals of a killed agent; false where those were all. While it is killed none is added, and
+   * a revive waits until there is none: those from before it stay void.
+   */
+  async voidSome(batch: Batch, agent: string): Promise<boolean> {
+    const reason = await killedText(batch, agent);
+    if (reason === null) return false;
+    const rows = (await this.voidSomeOf.all(reason, agent)) as EndedRow[];
+    await this.ended(batch, rows, "void", () => reason);
+    return rows.length === SOME;
+  }
+
+  /** Open approvals of an agent, inside a transaction. */
+  openOf(agent: string): Promise<number> {
+    return this.counted.of(agent);
+  }
+
+  /** A killed agent whose approvals are open still: who killed it did not come to them. Read outside of a transaction. */
+  async ofKilled(): Promise<string | null> {
+    const found = (await this.selectKilled.get()) as { name: string } | undefined;
+    return found?.name ?? null;
   }
 
   /** Whether the sweep has something to do; read outside of a transaction. */
@@ -235,13 +325,18 @@ export class Approvals {
     return this.overdue().length > 0 || (await this.selectAnyDue.get(now)) !== undefined;
   }
 
-  async expireDue(batch: Batch): Promise<void> {
-    const rows = (await this.selectDue.all(batch.now)) as ApprovalRow[];
-    for (const row of rows) await this.expireIfDue(batch, row);
-    for (const id of this.overdue()) {
-      const row = await this.get(id);
-      if (row === undefined || !(await this.expireIfDue(batch, row))) this.deadlines.delete(id);
+  /** Ends some of those that are due; false where those were all. */
+  async expireDue(batch: Batch): Promise<boolean> {
+    const rows = (await this.expireSome.all(batch.now)) as EndedRow[];
+    const overdue = this.overdue();
+    for (const [id, opened] of overdue.slice(0, SOME)) {
+      const ended = (await this.expireOne.get(id, opened)) as EndedRow | undefined;
+      // Forgotten only where there is nothing to end: this transaction may be rolled back.
+      if (ended === undefined) this.deadlines.delete(id);
+      else rows.push(ended);
     }
+    await this.ended(batch, rows, "expired", expiredText);
+    return rows.length >= SOME || overdue.length > SOME;
   }
 
   /** Checked at every use: nothing runs after its expiry, whenever the sweep comes. */
@@ -254,9 +349,9 @@ export class Approvals {
     return due;
   }
 
-  private overdue(): number[] {
+  private overdue(): Array<[id: number, opened: number]> {
     const now = performance.now();
-    return [...this.deadlines].filter(([, { at }]) => at <= now).map(([id]) => id);
+    return [...this.deadlines].flatMap(([id, { at, opened }]) => (at <= now ? [[id, opened]] : []));
   }
 
   private async end(
@@ -269,12 +364,33 @@ export class Approvals {
     const values = [status, call, reason, row.id, row.status];
     const ended = (await this.setEnded.get(...values)) as ApprovalRow | undefined;
     if (ended === undefined) return null;
+    await this.counted.ended(row.agent, 1, row.size);
     await this.changed(batch, row, status, null, reason ?? settledText(ended));
     return ended;
   }
 
-  private async erase(id: number): Promise<ApprovalRow> {
+  private async erase({ id, agent, size }: ApprovalRow): Promise<ApprovalRow> {
+    await this.counted.ended(agent, 1, size);
     return (await this.setEnded.get("denied", null, null, id, "denied")) as ApprovalRow;
+  }
+
+  /** Tells of several that came to one end, and writes that down, in the order in which they were opened. */
+  private async ended(
+    batch: Batch,
+    rows: readonly EndedRow[],
+    status: "void" | "expired",
+    why: (row: EndedRow) => string,
+  ): Promise<void> {
+    if (rows.length === 0) return;
+    const sorted = rows.toSorted((a, b) => a.id - b.id);
+    const sums = new Map<string, { count: number; size: number }>();
+    for (const row of sorted) {
+      const sum = sums.get(row.agent) ?? { count: 0, size: 0 };
+      sums.set(row.agent, { count: sum.count + 1, size: sum.size + row.size });
+      record(batch, row, status, null, why(row));
+    }
+    for (const [agent, { count, size }] of sums) await this.counted.ended(agent, count, size);
+    await batch.emitAll(sorted.map(({ id }) => ({ kind: "approval" as const, id, status })));
   }
 
   private async changed(
@@ -284,19 +400,39 @@ export class Approvals {
     by: string | null,
     reason: string,
   ): Promise<void> {
-    const { id, agent, server, tool, action, digest } = row;
-    await batch.emit({ kind: "approval", id, status });
-    batch.records.append({
-      kind: "approval",
-      agent,
-      ...(by === null ? {} : { principal: by }),
-      server,
-      tool,
-      action,
-      decision: status,
-      reason,
-      approval: id,
-      digest,
-    });
+    await batch.emit({ kind: "approval", id: row.id, status });
+    record(batch, row, status, by, reason);
   }
+}
+
+function record(
+  batch: Batch,
+  { id, agent, server, tool, action, digest }: EndedRow,
+  status: ApprovalStatus,
+  by: string | null,
+  reason: string,
+): void {
+  batch.records.append({
+    kind: "approval",
+    agent,
+    ...(by === null ? {} : { principal: by }),
+    server,
+    tool,
+    action,
+    decision: status,
+    reason,
+    approval: id,
+    digest,
+  });
+}
+
+/** Why nothing of an agent is decided any more, as a sentence without its full stop; null where it was not killed. */
+async function killedText(batch: Batch, agent: string): Promise<string | null> {
+  const killed = (await batch.agent(agent))?.killed ?? null;
+  return killed === null ? null : `${agent} was killed by ${killed.by}`;
+}
+
+/** Bytes of what is asked about. */
+function sizeOf({ intent, redacted }: Pick<Question, "intent" | "redacted">): number {
+  return Buffer.byteLength(intent.arguments) + Buffer.byteLength(redacted);
 }

@@ -49,7 +49,7 @@ export class Batch implements Flushable {
 
   /** Of a transaction that has begun: from here on it has the write lock. */
   static async open(tables: Tables, careful: boolean): Promise<Batch> {
-    const now = Date.now();
+    const now = tables.store.now();
     const { head, policy } = await tables.chain.head();
     return new Batch(tables, careful, now, tables.chain.appender(isoTime(now), head), policy);
   }
@@ -89,13 +89,18 @@ export class Batch implements Flushable {
   }
 
   /** Tells every listener of every process, once this is committed. Returns the event's number. */
-  async emit(event: BackendEvent): Promise<number> {
+  emit(event: BackendEvent): Promise<number> {
+    return this.emitAll([event]);
+  }
+
+  /** The same of several, in their order. Returns the number of the last. */
+  async emitAll(emitted: readonly BackendEvent[]): Promise<number> {
     const { counters, events, store } = this.tables;
     if (!this.eventful) await store.announce();
     this.eventful = true;
-    const number = await counters.next("events");
-    await events.insert(number, this.now, event);
-    return number;
+    const last = await counters.next("events", emitted.length);
+    await events.insert(last - emitted.length + 1, this.now, emitted);
+    return last;
   }
 
   /** Ids of the gateways that are alive. */

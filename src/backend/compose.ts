@@ -15,10 +15,12 @@ import { digestKey } from "./keys.js";
 import { Anchors } from "./ledger/anchors.js";
 import { Chain } from "./ledger/chain.js";
 import { Checkpoints } from "./ledger/checkpoints.js";
+import { warnOfForeignKeys } from "./ledger/foreign-keys.js";
 import { Records } from "./ledger/read.js";
 import { compilePaths } from "./ledger/redact-paths.js";
 import { Signer } from "./ledger/signer.js";
 import { Membership } from "./membership.js";
+import { OpenApprovals } from "./open-approvals.js";
 import { OpenCalls } from "./open-calls.js";
 import { Outcomes } from "./outcomes.js";
 import { fixedPolicies, type PolicySource, PublishedPolicies } from "./policies.js";
@@ -99,9 +101,9 @@ export async function compose(store: Store, options: Composition): Promise<Parts
   const anchors = new Anchors(store, ledger.anchor, log);
   const checkpoints = new Checkpoints(store, commit, anchors, ledger.checkpoint.every, log);
   const key = options.shared ? await StoreKey.of(options.home, store, commit) : null;
-  const approvals = new Approvals(store, key ?? openSafe);
+  const approvals = new Approvals(store, key ?? openSafe, new OpenApprovals(store));
   const membership = new Membership(commit, gateways, events, openCalls, lease.local, log);
-  const sweep = new Sweep(commit, approvals, events, store, log);
+  const sweep = new Sweep(commit, approvals, gateways, events, store, log);
   const feed = new EventFeed(
     store,
     events,
@@ -110,7 +112,7 @@ export async function compose(store: Store, options: Composition): Promise<Parts
     log,
   );
   feed.subscribe((event) => {
-    if (event.kind === "token") tokens.forget();
+    if (event.kind === "token" || event.kind === "resync") tokens.forget();
   });
 
   const redactPaths = compilePaths(ledger.redact);
@@ -121,7 +123,6 @@ export async function compose(store: Store, options: Composition): Promise<Parts
     policies,
     approvals,
     declarations,
-    gateways,
     tokens,
     digester,
     redactPaths,
@@ -141,6 +142,8 @@ export async function compose(store: Store, options: Composition): Promise<Parts
     redactPaths,
     holdExpires,
   });
+  const records = new Records(store.reader);
+  if (options.shared) await patiently(store, () => warnOfForeignKeys(records, signer, log));
   await feed.start();
   checkpoints.start();
   return {
@@ -156,8 +159,8 @@ export async function compose(store: Store, options: Composition): Promise<Parts
     feed,
     gateways,
     membership,
-    outcomes: new Outcomes(store),
-    records: new Records(store.reader),
+    outcomes: new Outcomes(store, approvals),
+    records,
     remote: new RemoteGateways(commit, gateways, events, lease.remote),
     sdkAgents,
     tokens,

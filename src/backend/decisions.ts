@@ -9,8 +9,7 @@ import type { Approvals } from "./approvals.js";
 import type { Batch } from "./batch.js";
 import type { Declarations } from "./declarations.js";
 import type { Digester } from "./digest.js";
-import type { Gateways } from "./gateways.js";
-import type { Entry } from "./ledger/record.js";
+import { type Entry, outcomeKey } from "./ledger/record.js";
 import { recordName, redactArguments, redactText } from "./ledger/redact.js";
 import type { PathRedaction } from "./ledger/redact-paths.js";
 import { nameProblem } from "./names.js";
@@ -22,7 +21,6 @@ export interface DecisionParts {
   readonly policies: PolicySource;
   readonly approvals: Approvals;
   readonly declarations: Declarations;
-  readonly gateways: Gateways;
   readonly tokens: Tokens;
   readonly digester: Digester;
   /** The configured paths; the patterns come first. */
@@ -115,10 +113,13 @@ export class Decisions {
     if (decision !== "REVIEW" || digest === null) {
       return await this.conclude(batch, prepared, { decision, rule, reason, release: false });
     }
-    await this.parts.gateways.freeDeadWaiters(batch);
     const expires = said.expires ?? this.parts.holdExpires;
     const question = { intent, digest, redacted: redacted ?? "", rule, reason, expires };
     const approval = await this.parts.approvals.ask(batch, question);
+    if (typeof approval === "string") {
+      const full = { decision: "BLOCK", rule, reason: `Blocked: ${approval}`, release: false } as const;
+      return await this.conclude(batch, prepared, full);
+    }
     return await this.conclude(batch, prepared, { decision, rule, reason, release: false, approval });
   }
 
@@ -136,6 +137,8 @@ export class Decisions {
         ...(row && { approval: row }),
       });
     }
+    // This very release was granted before, and its answer lost: nobody is asked twice for one call.
+    if (row?.status === "consumed" && row.consumed_call === intent.call) return this.extend(batch, prepared);
     const refusal = await this.refusal(batch, prepared, id, row);
     const used =
       refusal === null && row !== undefined ? await approvals.consume(batch, row, intent.call) : null;
@@ -163,33 +166,46 @@ export class Decisions {
   /** A new lease for a call that was allowed before, under the state of this moment. */
   async renew(batch: Batch, ahead: Prepared): Promise<Verdict> {
     const prepared = await this.current(batch, ahead);
-    const { intent, digest, said } = prepared;
-    const stopped = await this.stopped(batch, intent);
+    const stopped = await this.stopped(batch, prepared.intent);
     if (stopped !== null) return await this.conclude(batch, prepared, { ...stopped, release: true });
+    return this.extend(batch, prepared);
+  }
+
+  /** The agent may run: whether this call still may, which a decision or an approval has allowed. */
+  private async extend(batch: Batch, prepared: Prepared): Promise<Verdict> {
+    const { intent, digest, said } = prepared;
+    const used = await this.parts.approvals.consumedBy(intent.call);
     const before = (await this.selectKey.get(intent.call)) as { body: string } | undefined;
     const first = before === undefined ? {} : (JSON.parse(before.body) as Record<string, unknown>);
-    const used = await this.parts.approvals.consumedBy(intent.call);
     const same = digest !== null && first.digest === digest && first.principal === intent.principal;
     const allowed = same && (first.decision === "ALLOW" || used?.digest === digest);
-    const still = said.decision === "ALLOW" || (said.decision === "REVIEW" && used !== undefined);
-    const { rule } = said;
-    if (allowed && still) {
-      return await this.conclude(batch, prepared, {
-        decision: "ALLOW",
-        rule,
-        reason: "Lease renewed.",
-        release: true,
-        ...(used && { approval: used }),
-      });
-    }
-    const reason = allowed ? said.reason : "No decision has allowed this call before.";
-    const more = said.decision === "REVIEW" && allowed ? " Repeat the call to ask for approval." : "";
+    const refusal = allowed
+      ? await this.withdrawn(batch, prepared, used)
+      : "No decision has allowed this call before.";
     return await this.conclude(batch, prepared, {
-      decision: "BLOCK",
-      rule,
-      reason: reason + more,
+      decision: refusal === null ? "ALLOW" : "BLOCK",
+      rule: said.rule,
+      reason: refusal ?? "Lease renewed.",
       release: true,
+      renewed: true,
+      ...(used && allowed ? { approval: used } : {}),
     });
+  }
+
+  /** Why a call that was allowed may not run any more, or null where it may. */
+  private async withdrawn(
+    batch: Batch,
+    { intent: { call }, said }: Prepared,
+    used: ApprovalRow | undefined,
+  ): Promise<string | null> {
+    const ended = outcomeKey(call);
+    if (batch.records.queued(ended) !== undefined || (await this.selectKey.get(ended)) !== undefined)
+      return "The call has ended already, and what allowed it counts once.";
+    if (used !== undefined && !(await this.parts.tokens.stands(used.decided_token)))
+      return `Approval ${used.id} does not count any more: the token that approved it was revoked.`;
+    if (said.decision === "ALLOW" || (said.decision === "REVIEW" && used !== undefined)) return null;
+    const more = said.decision === "REVIEW" ? " Repeat the call to ask for approval." : "";
+    return said.reason + more;
   }
 
   private ask(policies: PolicySet, intent: Intent, declared: readonly Declared[] = []): Said {
@@ -274,10 +290,12 @@ export class Decisions {
       readonly rule: string | null;
       readonly reason: string;
       readonly release: boolean;
+      /** It was counted before. */
+      readonly renewed?: true;
       readonly approval?: ApprovalRow;
     },
   ): Promise<Verdict> {
-    const { decision, rule, reason, release, approval } = made;
+    const { decision, rule, reason, release, renewed, approval } = made;
     const { revision } = policies;
     const { agent, principal, call, gateway } = intent;
     const entry: Entry = {
@@ -299,7 +317,8 @@ export class Decisions {
       ...(release ? { release } : undefined),
     };
     const record = batch.records.append(entry);
-    if (!release || (approval !== undefined && decision !== "REVIEW")) batch.count(agent, counted(decision));
+    const counts = !release || (approval !== undefined && renewed === undefined);
+    if (counts) batch.count(agent, counted(decision));
     if (decision === "ALLOW" || decision === "REVIEW") batch.started.set(call, { gateway, record });
     else batch.ended.push(call);
     const verdict = { call, decision, rule, reason, revision, record };

@@ -2,11 +2,20 @@ import type { ApprovalStatus, BackendEvent, EventListener } from "../client/back
 import type { Logger } from "../log.js";
 import type { NumberedEvent } from "./service.js";
 import { patiently } from "./store/patience.js";
-import type { Statement, Store } from "./store/store.js";
+import type { Statement, Store, Value } from "./store/store.js";
 
 /** Milliseconds events are kept. Who was away longer asks for the state itself. */
 const KEPT = 3_600_000;
 const PAGE = 1_000;
+/**
+ * Milliseconds in which an event that a listener failed with holds up the confirmation of all later ones: longer than
+ * any kill waits for its own.
+ */
+const FAILED = 10_000;
+/** Milliseconds until listeners that could not read the state anew are told to once more. */
+const AGAIN = 500;
+/** Rows of one statement: a kill tells of hundreds of approvals in a transaction. */
+const ROWS = 50;
 
 interface EventRow {
   readonly id: number;
@@ -18,16 +27,18 @@ interface EventRow {
 
 /** The table by which processes on one store hear of each other. */
 export class Events {
-  private readonly insertEvent: Statement;
+  private readonly insertOne: Statement;
+  private readonly insertMany: Statement;
   private readonly newest: Readonly<Record<"reader" | "writer", Statement>>;
   private readonly next: Statement;
   private readonly oldest: Statement;
   private readonly prune: Statement;
 
   constructor({ reader, writer }: Store) {
-    this.insertEvent = writer.prepare(
-      "INSERT INTO events (id, at, kind, agent, ref, status) VALUES (?, ?, ?, ?, ?, ?)",
-    );
+    const insert = "INSERT INTO events (id, at, kind, agent, ref, status) VALUES ";
+    const row = "(?, ?, ?, ?, ?, ?)";
+    this.insertOne = writer.prepare(insert + row);
+    this.insertMany = writer.prepare(insert + Array.from({ length: ROWS }, () => row).join(", "));
     // The counter, not the rows: they are pruned.
     const newest = "SELECT value AS id FROM counters WHERE name = 'events'";
     this.newest = { reader: reader.prepare(newest), writer: writer.prepare(newest) };
@@ -38,12 +49,15 @@ export class Events {
     this.prune = writer.prepare("DELETE FROM events WHERE at < ?");
   }
 
-  async insert(id: number, now: number, event: BackendEvent): Promise<void> {
-    const agent = "agent" in event ? event.agent : null;
-    const ref = "id" in event ? event.id : null;
-    // A text that belongs to the kind.
-    const status = event.kind === "approval" ? event.status : event.kind === "policy" ? event.revision : null;
-    await this.insertEvent.run(id, now, event.kind, agent, ref, status);
+  /** @param first number of the first one */
+  async insert(first: number, now: number, events: readonly BackendEvent[]): Promise<void> {
+    const rows = events.map((event, at) => valuesOf(first + at, now, event));
+    for (let from = 0; from < rows.length; ) {
+      const some = rows.slice(from, from + ROWS);
+      const whole = some.length === ROWS;
+      await (whole ? this.insertMany.run(...some.flat()) : this.insertOne.run(...(some[0] ?? [])));
+      from += whole ? ROWS : 1;
+    }
   }
 
   /** Number of the newest event; 0 where there was none. */
@@ -85,6 +99,7 @@ export class EventFeed {
   /**
    * @param looked called at every look
    * @param settled told the newest event that, like all before it, every listener has finished with
+   * @param failed milliseconds
    */
   constructor(
     private readonly store: Store,
@@ -92,6 +107,7 @@ export class EventFeed {
     private readonly looked: () => void,
     private readonly settled: (event: number) => void,
     private readonly log: Logger,
+    private readonly failed = FAILED,
   ) {}
 
   /** From the events on that come after this moment. */
@@ -145,13 +161,30 @@ export class EventFeed {
 
   private async read(): Promise<void> {
     for (;;) {
-      const rows = await this.events.after(this.position);
+      let rows = await this.events.after(this.position);
+      if (rows.length === 0) {
+        const newest = await this.events.last("reader");
+        if (newest <= this.position) return;
+        // They came between the two looks, or were forgotten before the first.
+        rows = await this.events.after(this.position);
+        if (rows.length === 0) return this.miss(newest);
+      }
+      const [first] = rows;
+      if (first !== undefined && first.id > this.position + 1) this.miss(first.id - 1);
       for (const row of rows) {
         this.position = row.id;
-        this.tell(row);
+        const event = eventOf(row);
+        if (event !== null) this.tell(row.id, event);
       }
       if (rows.length < PAGE) return;
     }
+  }
+
+  /** This process was cut off for longer than events are kept: a kill may be among those up to this one. */
+  private miss(newest: number): void {
+    this.log.warn({ after: this.position, newest }, "events were missed: the state is read anew");
+    this.position = newest;
+    this.tell(newest, { kind: "resync" });
   }
 
   private readonly look = (): void => {
@@ -169,29 +202,44 @@ export class EventFeed {
     );
   };
 
-  private tell(row: EventRow): void {
-    const event = eventOf(row);
-    if (event === null) return;
-    this.unsettled.add(row.id);
+  private tell(id: number, event: BackendEvent): void {
+    this.unsettled.add(id);
     // All of them now, and each event as soon as it is there: a slow listener never delays the news of a kill.
     const finished = [...this.listeners].map(async (listener) => listener(event));
     Promise.all(finished).then(
-      () => this.finish(row.id, true),
+      () => this.finish(id),
       (thrown: unknown) => {
         this.log.error({ err: thrown, event }, "a listener failed");
-        this.finish(row.id, false);
+        this.fail(id, event);
       },
     );
   }
 
-  /** Confirms, in order. An event whose listener failed is not confirmed by itself. */
-  private finish(id: number, well: boolean): void {
+  /** Not confirmed: not by itself, and not by one that comes after it. */
+  private fail(id: number, event: BackendEvent): void {
+    const missed = event.kind === "resync";
+    const over = (): void => {
+      if (missed && this.timer !== null) this.tell(id, event);
+      else this.unsettled.delete(id);
+    };
+    setTimeout(over, missed ? AGAIN : this.failed).unref();
+  }
+
+  /** Confirms, in order. */
+  private finish(id: number): void {
     this.unsettled.delete(id);
-    if (!well) return;
     let oldest = this.position + 1;
     for (const waiting of this.unsettled) oldest = Math.min(oldest, waiting);
     if (oldest > id) this.settled(oldest - 1);
   }
+}
+
+function valuesOf(id: number, now: number, event: BackendEvent): Value[] {
+  const agent = "agent" in event ? event.agent : null;
+  const ref = "id" in event ? event.id : null;
+  // A text that belongs to the kind.
+  const status = event.kind === "approval" ? event.status : event.kind === "policy" ? event.revision : null;
+  return [id, now, event.kind, agent, ref, status];
 }
 
 function eventOf(row: EventRow): BackendEvent | null {

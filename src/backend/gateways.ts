@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import type { GatewayInfo } from "../client/backend.js";
+import { AegisError } from "../errors.js";
 import type { Batch } from "./batch.js";
 import { outcomeKey } from "./ledger/record.js";
 import type { Statement, Store } from "./store/store.js";
@@ -14,6 +15,10 @@ const DEAD = 5_000;
 const GONE = 60_000;
 /** Calls looked at in one go. */
 const PAGE = 500;
+/** Gateways that are given up in one transaction of the sweep. */
+const SOME = 20;
+/** Live gateways of one principal. */
+const MOST = 100;
 /** The process id of a gateway that reached us over the network is of another machine's, whatever its name. */
 export const REMOTE = "remote:";
 
@@ -41,6 +46,10 @@ interface DecidedRow {
 export class Gateways {
   private readonly here = hostname();
   private readonly selectAll: Readonly<Record<"reader" | "writer", Statement>>;
+  private readonly selectFresh: Readonly<Record<"reader" | "writer", Statement>>;
+  private readonly selectSilent: Statement;
+  private readonly selectAnySilent: Statement;
+  private readonly countOf: Statement;
   private readonly insert: Statement;
   private readonly beatOf: Statement;
   private readonly ownerOf: Statement;
@@ -53,6 +62,15 @@ export class Gateways {
   constructor({ reader, writer }: Store) {
     const all = "SELECT * FROM gateways ORDER BY started_at, id";
     this.selectAll = { reader: reader.prepare(all), writer: writer.prepare(all) };
+    const fresh = "SELECT * FROM gateways WHERE heartbeat >= ? ORDER BY started_at, id";
+    this.selectFresh = { reader: reader.prepare(fresh), writer: writer.prepare(fresh) };
+    this.selectSilent = writer.prepare(
+      `SELECT * FROM gateways WHERE heartbeat < ? ORDER BY heartbeat LIMIT ${SOME}`,
+    );
+    this.selectAnySilent = reader.prepare("SELECT id FROM gateways WHERE heartbeat < ? LIMIT 1");
+    this.countOf = writer.prepare(
+      "SELECT count(*) AS count FROM gateways WHERE principal = ? AND heartbeat >= ?",
+    );
     this.insert = writer.prepare(
       `INSERT INTO gateways (id, pid, host, label, address, lease, started_at, heartbeat, seen, mark, principal)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -82,7 +100,8 @@ export class Gateways {
   }
 
   async alive(now: number, where: "reader" | "writer"): Promise<GatewayRow[]> {
-    return (await this.all(where)).filter((row) => this.isAlive(row, now, DEAD));
+    const rows = (await this.selectFresh[where].all(now - DEAD)) as GatewayRow[];
+    return rows.filter((row) => this.isAlive(row, now, DEAD));
   }
 
   async live(now: number, where: "reader" | "writer"): Promise<ReadonlySet<string>> {
@@ -94,8 +113,18 @@ export class Gateways {
     await this.put(now, joining, this.here, null);
   }
 
-  /** A gateway on another machine, or one that might be. */
+  /**
+   * A gateway on another machine, or one that might be.
+   *
+   * @throws AegisError `too_many_gateways`: every decision looks at all that live, whoever enlisted them
+   */
   async enlist(now: number, joining: Joining, host: string, principal: string): Promise<void> {
+    const { count } = (await this.countOf.get(principal, now - DEAD)) as { count: number };
+    if (count >= MOST) {
+      throw new AegisError("too_many_gateways", `${principal} has ${count} gateways that live already.`, {
+        hint: `End some, or wait ${DEAD / 1_000} s for those that have died; or give others a token of their own.`,
+      });
+    }
     await this.put(now, joining, REMOTE + host, principal);
   }
 
@@ -126,22 +155,30 @@ export class Gateways {
     await this.remove.run(id);
   }
 
-  /** Nobody waits any more behind a dead gateway: a repeat of its calls may attach to their approvals. */
-  async freeDeadWaiters(batch: Batch): Promise<void> {
-    const live = await batch.liveGateways();
-    for (const { id } of await this.all("writer")) if (!live.has(id)) await this.freeWaiters.run(id);
-  }
-
   /**
    * Writes the end of every call that a gateway was killed over. What was allowed may have run: that is not known, and
    * nothing repeats it (invariant 9). What was held did not run.
    */
   async recover(batch: Batch): Promise<void> {
-    for (const row of await this.all("writer")) {
-      if (this.isAlive(row, batch.now, GONE)) continue;
-      await this.recoverCalls(batch, row);
-      await this.leave(row.id);
-    }
+    for (const row of await this.all("writer"))
+      if (!this.isAlive(row, batch.now, GONE)) await this.giveUpOn(batch, row);
+  }
+
+  /** The same of some whose silence alone says it; false where those were all. */
+  async recoverGone(batch: Batch): Promise<boolean> {
+    const rows = (await this.selectSilent.all(batch.now - GONE)) as GatewayRow[];
+    for (const row of rows) await this.giveUpOn(batch, row);
+    return rows.length === SOME;
+  }
+
+  /** Whether {@link recoverGone} has something to do; read outside of a transaction. */
+  async anyGone(now: number): Promise<boolean> {
+    return (await this.selectAnySilent.get(now - GONE)) !== undefined;
+  }
+
+  private async giveUpOn(batch: Batch, row: GatewayRow): Promise<void> {
+    await this.recoverCalls(batch, row);
+    await this.leave(row.id);
   }
 
   private async recoverCalls(batch: Batch, { id, mark }: GatewayRow): Promise<void> {

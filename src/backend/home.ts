@@ -6,18 +6,26 @@ import { AegisError } from "../errors.js";
 const files = ["aegis.db", "aegis.db-wal", "aegis.db-shm"];
 
 /**
- * Makes AEGIS_HOME (0700) and the database's file (0600) where they are missing. On Windows the profile's own access
- * list does what the modes do here.
+ * Makes AEGIS_HOME (0700) where it is missing. On Windows the profile's own access list does what the modes do here.
  *
- * @returns the database's path
- * @throws AegisError `home_insecure` where another user could read or write what is there: exact arguments of held
- *   calls and the key of the digests are in it
+ * @throws AegisError `home_insecure` where another user could read or write what is there: keys are in it
  */
-export function openHome(home: string): string {
+export function openHome(home: string): void {
   mkdirSync(home, { recursive: true, mode: 0o700 });
   const folder = statSync(home);
   if (!folder.isDirectory()) throw insecure(`${home} is not a folder`, "Set AEGIS_HOME to a folder.");
   refuseShared(home, folder, "700");
+}
+
+/**
+ * Makes the database's file (0600) in AEGIS_HOME where it is missing.
+ *
+ * @returns its path
+ * @throws AegisError `home_insecure` where another user could read or write it: exact arguments of held calls and the
+ *   key of the digests are in it
+ */
+export function openHomeDatabase(home: string): string {
+  openHome(home);
   const database = join(home, "aegis.db");
   // Created here and not by SQLite, whose files follow the umask.
   if (lstat(database) === null) closeSync(openSync(database, "a", 0o600));

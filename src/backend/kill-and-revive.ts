@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { KillReceipt, Principal } from "../client/backend.js";
+import { AegisError } from "../errors.js";
 import type { Agents } from "./agents.js";
 import type { Approvals } from "./approvals.js";
 import type { Batch } from "./batch.js";
@@ -7,6 +8,7 @@ import type { GatewayRow, Gateways } from "./gateways.js";
 import type { GroupCommit } from "./store/commit.js";
 import { patiently } from "./store/patience.js";
 import type { Store } from "./store/store.js";
+import type { Tokens } from "./tokens.js";
 
 /** Milliseconds over the longest lease: two looks at the store, and a commit of a gateway that confirms late. */
 const MARGIN = 150;
@@ -18,28 +20,33 @@ export interface KillParts {
   readonly agents: Agents;
   readonly approvals: Approvals;
   readonly gateways: Gateways;
+  readonly tokens: Tokens;
 }
 
 /**
  * Stops an agent, and waits until nothing of it can be forwarded any more (invariant 4): every gateway that lives has
  * told its calls, or the leases it may hold have run out.
  *
- * @throws AegisError `unknown_agent`
+ * @throws AegisError `unknown_agent`; `not_permitted` where the token of `by` was revoked meanwhile
  */
 export async function kill(
-  { store, commit, agents, approvals, gateways }: KillParts,
+  { store, commit, agents, approvals, gateways, tokens }: KillParts,
   agent: string,
   by: Principal,
   reason: string,
 ): Promise<KillReceipt> {
   const killed = await commit.write(async (batch) => {
+    await tokens.require(batch, by);
     const done = await agents.kill(batch, agent, by, reason);
-    const why = `${agent} was killed by ${by.name}`;
-    const voided = done.already ? 0 : await approvals.voidAll(batch, agent, why);
+    // They become void below; from here on none of them lets anything run.
+    const voided = done.already ? 0 : await approvals.openOf(agent);
     return { ...done, voided, alive: await gateways.alive(batch.now, "writer") };
   });
   const { event, alive } = killed;
-  const silent = await silentAfter(store, gateways, alive, event);
+  const [silent] = await Promise.all([
+    silentAfter(store, gateways, alive, event),
+    voidAll({ commit, approvals }, agent).catch(leaveToSweep),
+  ]);
   return {
     agent,
     already: killed.already,
@@ -52,22 +59,40 @@ export async function kill(
   };
 }
 
+/** The open approvals of a killed agent, some at a time: the calls of other agents are not to wait for all of them. */
+export async function voidAll(
+  { commit, approvals }: Pick<KillParts, "commit" | "approvals">,
+  agent: string,
+): Promise<void> {
+  while (await commit.write((batch) => approvals.voidSome(batch, agent)));
+}
+
+/** The kill holds, whatever the store refuses now: the sweep goes on, and a revive comes after it. */
+function leaveToSweep(thrown: unknown): void {
+  if (!(thrown instanceof AegisError)) throw thrown;
+}
+
 /**
  * Lets an agent go on, and waits until the gateways that live know: a call right after is not refused by one that has
- * not heard yet.
+ * not heard yet. What was held before the kill is void by then.
  *
- * @throws AegisError `unknown_agent`
+ * @throws AegisError `unknown_agent`; `not_permitted` where the token of `by` was revoked meanwhile
  */
 export async function revive(
-  { store, commit, agents, gateways }: Omit<KillParts, "approvals">,
+  { store, commit, agents, approvals, gateways, tokens }: KillParts,
   agent: string,
   by: Principal,
   reason: string,
 ): Promise<void> {
-  const revived = await commit.write(async (batch) => ({
-    event: await agents.revive(batch, agent, by, reason),
-    alive: await gateways.alive(batch.now, "writer"),
-  }));
+  const begin = (): Promise<{ event: number | null; alive: GatewayRow[] } | null> =>
+    commit.write(async (batch) => {
+      await tokens.require(batch, by);
+      if (await approvals.voidSome(batch, agent)) return null;
+      const event = await agents.revive(batch, agent, by, reason);
+      return { event, alive: await gateways.alive(batch.now, "writer") };
+    });
+  let revived = await begin();
+  while (revived === null) revived = await begin();
   if (revived.event !== null) await silentAfter(store, gateways, revived.alive, revived.event);
 }
 

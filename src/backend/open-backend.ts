@@ -3,7 +3,8 @@ import { type LedgerConfig, ledgerDefaults, readLedger } from "../config-ledger.
 import type { Logger } from "../log.js";
 import type { PolicySet } from "../policy/policy.js";
 import { compose } from "./compose.js";
-import { openHome } from "./home.js";
+import { openHome, openHomeDatabase } from "./home.js";
+import { claimHome } from "./home-store.js";
 import type { Service } from "./service.js";
 import { openSqlite } from "./store/sqlite.js";
 import type { Store } from "./store/store.js";
@@ -35,9 +36,9 @@ export interface BackendOptions {
 export async function openBackend(options: BackendOptions): Promise<Service> {
   const { database, policies = null, holdExpires, log, lease = 200, remoteLease = 2_000 } = options;
   const { home } = options;
-  const path = openHome(home);
+  openHome(home);
   const ledger = options.ledger ?? (await ledgerOf(home));
-  const store = await openStore(path, database, log);
+  const store = await openStore(home, database, log);
   try {
     const leases = { local: lease, remote: remoteLease };
     const parts = await compose(store, {
@@ -49,7 +50,8 @@ export async function openBackend(options: BackendOptions): Promise<Service> {
       log,
       lease: leases,
     });
-    return new StoredBackend(policies === null ? store.description : `embedded (${path})`, parts);
+    const { description } = store;
+    return new StoredBackend(policies === null ? description : `embedded (${description})`, parts);
   } catch (thrown) {
     await store.close();
     throw thrown;
@@ -66,10 +68,25 @@ export async function ledgerOf(home: string): Promise<LedgerConfig> {
   return config === null ? ledgerDefaults(home) : readLedger(config.settings, home);
 }
 
-/** The database of a URL, else the SQLite file at `path`. */
-export async function openStore(path: string, database: string | undefined, log: Logger): Promise<Store> {
-  if (database === undefined) return openSqlite(path);
+/**
+ * The database of a URL, else the SQLite file in AEGIS_HOME; the home is that store's from then on.
+ *
+ * @throws AegisError as {@link openBackend}
+ */
+export async function openStore(home: string, database: string | undefined, log: Logger): Promise<Store> {
+  openHome(home);
+  if (database === undefined) {
+    claimHome(home, null);
+    return openSqlite(openHomeDatabase(home));
+  }
   // Only who needs it loads the driver.
   const { openPostgres } = await import("./store/postgres.js");
-  return openPostgres(database, { log });
+  const store = await openPostgres(database, { log });
+  try {
+    claimHome(home, store.description);
+    return store;
+  } catch (thrown) {
+    await store.close();
+    throw thrown;
+  }
 }

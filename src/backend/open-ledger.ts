@@ -31,9 +31,9 @@ export async function readLedgerOf<Result>(
   { home, database, log }: LedgerPlace,
   use: (ledger: OpenLedger) => Promise<Result>,
 ): Promise<Result> {
-  const path = openHome(home);
+  openHome(home);
   const ledger = await ledgerOf(home);
-  const store = await openStore(path, database, log);
+  const store = await openStore(home, database, log);
   try {
     return await use({ store, signer: new Signer(home), ledger });
   } finally {
@@ -50,14 +50,22 @@ export async function writeLedgerOf<Result>(
   { home, database, log }: LedgerPlace,
   use: (parts: Parts) => Promise<Result>,
 ): Promise<Result> {
-  const path = openHome(home);
+  openHome(home);
   const ledger = await ledgerOf(home);
-  const store = await openStore(path, database, log);
+  const store = await openStore(home, database, log);
   let parts: Parts;
   try {
     const lease = { local: 0, remote: 0 };
     const shared = database !== undefined;
-    parts = await compose(store, { home, shared, ledger, log, lease, policies: policySet([]), holdExpires: 0 });
+    parts = await compose(store, {
+      home,
+      shared,
+      ledger,
+      log,
+      lease,
+      policies: policySet([]),
+      holdExpires: 0,
+    });
   } catch (thrown) {
     await store.close();
     throw thrown;

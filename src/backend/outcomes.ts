@@ -1,4 +1,5 @@
 import type { Outcome } from "../client/backend.js";
+import type { Approvals } from "./approvals.js";
 import type { Batch } from "./batch.js";
 import { type Entry, outcomeKey } from "./ledger/record.js";
 import { recordName, redactText } from "./ledger/redact.js";
@@ -8,7 +9,10 @@ import type { Statement, Store } from "./store/store.js";
 export class Outcomes {
   private readonly select: Statement;
 
-  constructor({ writer }: Store) {
+  constructor(
+    { writer }: Store,
+    private readonly approvals: Approvals,
+  ) {
     this.select = writer.prepare("SELECT key, body FROM ledger WHERE key IN (?, ?)");
   }
 
@@ -20,18 +24,21 @@ export class Outcomes {
 
   /**
    * What was said over the API: it counts where the call was decided for that agent and principal, and once. Whoever
-   * guesses the id of another's call must not end it in the ledger.
+   * guesses the id of another's call must not end it in the ledger. Its call waits on no approval any more: one whose
+   * gateway lost the answer would hold it against every repeat for as long as that gateway lives.
    */
   async accept(batch: Batch, outcome: Outcome): Promise<void> {
-    // An outcome of this call may stand in the same transaction, not yet written.
-    await batch.records.flush();
-    const ended = outcomeKey(outcome.call);
-    const found = (await this.select.all(outcome.call, ended)) as Array<{ key: string; body: string }>;
-    const decided = found.find(({ key }) => key === outcome.call);
-    if (decided === undefined || found.length > 1) return;
-    const { agent, principal } = JSON.parse(decided.body) as Record<string, unknown>;
+    const { call } = outcome;
+    const ended = outcomeKey(call);
+    const found = (await this.select.all(call, ended)) as Array<{ key: string; body: string }>;
+    // Others of this transaction may have said something of the call that is not written yet.
+    const decided = found.find(({ key }) => key === call)?.body ?? batch.records.queued(call);
+    if (decided === undefined) return;
+    if (found.some(({ key }) => key === ended) || batch.records.queued(ended) !== undefined) return;
+    const { agent, principal, decision, approval } = JSON.parse(decided) as Record<string, unknown>;
     if (agent !== outcome.agent || principal !== outcome.principal) return;
-    this.append(batch, outcomeEntry(outcome), outcome.call);
+    if (decision === "REVIEW" && typeof approval === "number") await this.approvals.detach(approval, call);
+    this.append(batch, outcomeEntry(outcome), call);
   }
 }
 

@@ -19,7 +19,7 @@ export class RemoteGateways {
     readonly lease: number,
   ) {}
 
-  /** Also writes the end of what dead gateways left open. */
+  /** @throws AegisError `too_many_gateways` */
   async enlist(
     { pid, label, address, host }: RemoteGateway,
     by: Principal,
@@ -29,7 +29,6 @@ export class RemoteGateways {
     if (address !== null) checkName("gateway's address", address);
     const id = newGatewayId();
     const event = await this.commit.write(async (batch) => {
-      await this.gateways.recover(batch);
       const seen = await this.events.last("writer");
       const { lease } = this;
       const row = { id, pid, label, address, lease, started_at: batch.now, seen, mark: batch.records.last };

@@ -1,7 +1,7 @@
 import type { Agent, Approval, ApprovalStatus, Lifecycle, Principal } from "../client/backend.js";
 import { AegisError } from "../errors.js";
 import { visible } from "../visible.js";
-import type { Agents } from "./agents.js";
+import { type Agents, statedOwner } from "./agents.js";
 import type { Approvals } from "./approvals.js";
 import type { Batch } from "./batch.js";
 import type { Blocks } from "./blocks.js";
@@ -43,11 +43,12 @@ export class SdkAgents {
   }
 
   async register(agent: string, owner: string): Promise<void> {
-    const { commit, agents, declarations } = this.parts;
+    const { commit, agents, declarations, policies } = this.parts;
     checkName("agent", agent);
     if (owner !== "") checkName("owner", owner);
     await commit.write(async (batch) => {
-      await agents.ensure(batch, agent, owner === "" ? null : owner);
+      const stated = statedOwner(await policies.inForce(batch), agent);
+      await agents.ensure(batch, agent, stated ?? (owner === "" ? null : owner));
       await agents.register(batch, agent);
       await declarations.renew(agent);
     });
@@ -55,8 +56,9 @@ export class SdkAgents {
 
   /** An agent that was killed says nothing that looks like a revival. */
   async setLifecycle(agent: string, lifecycle: Lifecycle, by: Principal): Promise<void> {
-    const { commit, agents } = this.parts;
+    const { commit, agents, tokens } = this.parts;
     const refused = await commit.write(async (batch) => {
+      await tokens.require(batch, by);
       if (by.role !== "admin" && (await batch.agent(agent))?.status === "KILLED") return true;
       await agents.setLifecycle(batch, agent, lifecycle, by);
       return false;
@@ -68,10 +70,13 @@ export class SdkAgents {
   }
 
   async declare(declaration: Declaration, by: Principal): Promise<void> {
-    const { commit, declarations } = this.parts;
+    const { commit, declarations, tokens } = this.parts;
     requireRole({ ...by, agent: null }, ["agent", "admin"], "declare a policy");
     check(declaration.agent, declaration.action);
-    await commit.write((batch) => declarations.declare(batch, declaration, by));
+    await commit.write(async (batch) => {
+      await tokens.require(batch, by);
+      await declarations.declare(batch, declaration, by);
+    });
   }
 
   declarations(agent: string): Promise<readonly Declaration[]> {

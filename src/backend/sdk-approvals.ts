@@ -61,8 +61,8 @@ export class SdkApprovals {
   }
 
   /**
-   * Opens an approval and records that it was asked for. Where the agent was killed or the policy blocks, it is void at
-   * once: what polls it hears DENIED, and nobody is asked. Returns its number.
+   * Opens an approval and records that it was asked for. Where the agent was killed, the policy blocks or there is no
+   * room for one more, it is void at once: what polls it hears DENIED, and nobody is asked. Returns its number.
    */
   async request(batch: Batch, wanted: SdkRequest, by: Principal): Promise<number> {
     const { agents, approvals, policies, holdExpires } = this.parts;
@@ -73,11 +73,15 @@ export class SdkApprovals {
     const stopped = await this.stopped(batch, agent);
     const rule = stopped === null ? said.rule : null;
     const why = said.decision === "ALLOW" ? "The agent asks for a decision." : said.reason;
-    const reason = stopped ?? why;
-    const decision = stopped === null ? (said.decision === "BLOCK" ? "BLOCK" : "REVIEW") : "KILLED";
     const intent = intentOf(wanted, by);
+    const asks = stopped === null && said.decision !== "BLOCK";
+    const full = asks ? await approvals.full({ intent, redacted }) : null;
+    const reason = stopped ?? full ?? why;
+    const decision = stopped === null ? (asks && full === null ? "REVIEW" : "BLOCK") : "KILLED";
     const expires = said.expires ?? holdExpires;
-    const row = await approvals.open(batch, { intent, digest, redacted, rule, reason, expires });
+    const question = { intent, digest, redacted, rule, reason, expires };
+    // One that there is no room for keeps nothing but its number: the arguments are in the ledger.
+    const row = await approvals.open(batch, full === null ? question : { ...question, redacted: "" });
     batch.records.append({
       kind: "decision",
       agent,
@@ -97,13 +101,13 @@ export class SdkApprovals {
   }
 
   /**
-   * What has become of an approval, beside a transaction: `approved` and `due` say that there is something to write.
+   * What has become of an approval, beside a transaction: `approved` and `due` say that there may be something to write.
    * Null where there is none, or it is another's.
    */
   async look(id: number, by: Principal): Promise<ApprovalStatus | "due" | null> {
     const row = await this.parts.approvals.committed(id);
     if (row === undefined || !isOf(row, by)) return null;
-    return row.status === "pending" && Date.now() >= row.expires_at ? "due" : row.status;
+    return row.status === "pending" && Date.now() >= row.expires_at ? "due" : toldTo(by, row);
   }
 
   /**
@@ -115,15 +119,15 @@ export class SdkApprovals {
     const row = await approvals.get(id);
     if (row === undefined || !isOf(row, by)) return null;
     if (await approvals.expireIfDue(batch, row)) return "expired";
-    // People only look, and one that a gateway's call waits on is used up by that call.
-    const asked = by.role === "agent" && row.principal === by.name && row.waiter_call === null;
-    if (row.status !== "approved" || !asked) return row.status;
+    // People only look.
+    const told = toldTo(by, row);
+    if (told !== "approved" || by.role !== "agent") return told;
     const said = await this.say(batch, row);
     const cause =
       (await this.stopped(batch, row.agent)) ??
       ((await tokens.stands(row.decided_token)) ? null : "the token that approved it was revoked") ??
       (said.decision === "BLOCK" ? "the policy blocks the call now" : null);
-    if (cause === null) await approvals.consume(batch, row, `sdk-${id}`);
+    if (cause === null) await approvals.consume(batch, row, useOf(id));
     else await approvals.void(batch, row, cause.replace(/\.$/, ""));
     return cause === null ? "consumed" : "void";
   }
@@ -139,6 +143,24 @@ export class SdkApprovals {
     const killed = (await batch.agent(agent))?.killed ?? null;
     return killed === null ? null : `The agent ${agent} was stopped by ${killed.by} at ${killed.at}.`;
   }
+}
+
+/** Stands for the call that a picked up approval was used by. */
+function useOf(id: number): string {
+  return `sdk-${id}`;
+}
+
+/**
+ * Whoever is told that it was approved runs the call: of all agents only the one that asked, and not where a gateway's
+ * call uses it up, or one click would run two. To the others it stays pending.
+ */
+function toldTo(
+  by: Principal,
+  { id, status, principal, waiter_call, consumed_call }: ApprovalRow,
+): ApprovalStatus {
+  if (by.role !== "agent" || (status !== "approved" && status !== "consumed")) return status;
+  const free = status === "approved" ? waiter_call === null : consumed_call === useOf(id);
+  return principal === by.name && free ? status : "pending";
 }
 
 /** A token that names its agent sees what was asked for that agent; one that names none, what it asked itself. */

@@ -20,7 +20,7 @@ import type {
   VerifyReport,
 } from "../client/backend.js";
 import { AegisError } from "../errors.js";
-import { rulesFor } from "../policy/compile.js";
+import { statedOwner } from "./agents.js";
 import { unknownApproval } from "./approval-rows.js";
 import { decompose, type Parts } from "./compose.js";
 import { describeGateway } from "./gateways.js";
@@ -32,7 +32,7 @@ import { recordName, redactText } from "./ledger/redact.js";
 import { verify } from "./ledger/verify.js";
 import { checkName, isCallId } from "./names.js";
 import { outcomeEntry } from "./outcomes.js";
-import { invalidToken, requireRole } from "./permission.js";
+import { requireRole } from "./permission.js";
 import type {
   ActionRule,
   Declaration,
@@ -69,10 +69,10 @@ export class StoredBackend implements Service {
   async ensureAgent(name: string): Promise<void> {
     const { agents, commit, policies } = this.parts;
     checkName("agent", name);
-    const files = rulesFor(policies.known, name).files;
-    const owner = files.find((file) => file.owner !== null)?.owner ?? null;
-    if (await this.read(() => agents.isEnsured(name, owner))) return;
-    await commit.write((batch) => agents.ensure(batch, name, owner));
+    if (await this.read(() => agents.isEnsured(name, statedOwner(policies.known, name)))) return;
+    await commit.write(async (batch) =>
+      agents.ensure(batch, name, statedOwner(await policies.inForce(batch), name)),
+    );
   }
 
   async decide(intent: Intent): Promise<Verdict> {
@@ -176,8 +176,7 @@ export class StoredBackend implements Service {
     const { approvals, commit, tokens } = this.parts;
     requireRole(by, deciders, "decide an approval");
     const decided = await commit.write(async (batch) => {
-      // Asked at the moment of the decision: a token that was revoked since it came in decides nothing.
-      if (!(await tokens.holds(by.token, by.role, batch.now))) return invalidToken(by);
+      await tokens.require(batch, by);
       const row = await approvals.decide(batch, id, verdict, by, reason);
       return row instanceof AegisError ? row : approvals.describe(row, await batch.liveGateways());
     });
@@ -220,7 +219,11 @@ export class StoredBackend implements Service {
     requireRole(by, admins, "make tokens");
     checkNewToken(wanted);
     const token = newToken();
-    return { id: await commit.write((batch) => tokens.create(batch, wanted, by, token)), token };
+    const id = await commit.write(async (batch) => {
+      await tokens.require(batch, by);
+      return tokens.create(batch, wanted, by, token);
+    });
+    return { id, token };
   }
 
   tokens(): Promise<readonly Token[]> {
@@ -230,7 +233,10 @@ export class StoredBackend implements Service {
   async revokeToken(id: number, by: Principal): Promise<void> {
     const { commit, tokens } = this.parts;
     requireRole(by, admins, "revoke tokens");
-    const error = await commit.write((batch) => tokens.revoke(batch, id, by));
+    const error = await commit.write(async (batch) => {
+      await tokens.require(batch, by);
+      return tokens.revoke(batch, id, by);
+    });
     if (error !== null) throw error;
     // Others hear of it by its event; here it holds when this returns.
     tokens.forget();
@@ -321,7 +327,7 @@ export class StoredBackend implements Service {
   }
 
   async publish(documents: readonly PolicyDocument[], by: Principal): Promise<PolicyRevision> {
-    const { commit, published } = this.parts;
+    const { commit, published, tokens } = this.parts;
     requireRole(by, admins, "publish policies");
     if (published === null) {
       throw new AegisError(
@@ -332,7 +338,10 @@ export class StoredBackend implements Service {
         },
       );
     }
-    return commit.write((batch) => published.publish(batch, documents, by));
+    return commit.write(async (batch) => {
+      await tokens.require(batch, by);
+      return published.publish(batch, documents, by);
+    });
   }
 
   close(): Promise<void> {

@@ -2,17 +2,22 @@ import type { Logger } from "../log.js";
 import type { Approvals } from "./approvals.js";
 import type { Batch } from "./batch.js";
 import type { Events } from "./events.js";
+import type { Gateways } from "./gateways.js";
+import { voidAll } from "./kill-and-revive.js";
 import type { GroupCommit } from "./store/commit.js";
 import type { Store } from "./store/store.js";
 
 /** Milliseconds between two looks for approvals that have expired. */
 const EXPIRY = 250;
+/** Milliseconds between two looks for what a process has left that is dead. */
+const LEFT = 2_000;
 /** Milliseconds between two removals of old events. */
 const PRUNE = 600_000;
 
 /** What time alone brings about. Any process that has the store open does it; a use never relies on it. */
 export class Sweep {
   private expiry = 0;
+  private left = 0;
   private prune = performance.now() + PRUNE;
   private running = false;
   private lost = false;
@@ -20,6 +25,7 @@ export class Sweep {
   constructor(
     private readonly commit: GroupCommit<Batch>,
     private readonly approvals: Approvals,
+    private readonly gateways: Gateways,
     private readonly events: Events,
     private readonly store: Store,
     private readonly log: Logger,
@@ -38,19 +44,29 @@ export class Sweep {
     if (this.lost) return;
     this.running = true;
     this.end(now)
-      .catch((thrown: unknown) => this.log.warn({ err: thrown }, "expired approvals could not be ended"))
+      .catch((thrown: unknown) =>
+        this.log.warn({ err: thrown }, "what time or a dead process has ended could not be written"),
+      )
       .finally(() => {
         this.running = false;
       });
   }
 
   private async end(now: number): Promise<void> {
-    const prune = now >= this.prune;
-    if (prune) this.prune = now + PRUNE;
-    if (!prune && !(await this.approvals.anyDue(Date.now()))) return;
-    await this.commit.write(async (batch) => {
-      await this.approvals.expireDue(batch);
-      if (prune) await this.events.forgetOld(batch.now);
-    });
+    const { approvals, commit, events, gateways, store } = this;
+    // Some in one transaction: the calls of everybody come in between.
+    if (await approvals.anyDue(store.now()))
+      while (await commit.write((batch) => approvals.expireDue(batch)));
+    if (now >= this.left) {
+      this.left = now + LEFT;
+      let killed = await approvals.ofKilled();
+      for (; killed !== null; killed = await approvals.ofKilled()) await voidAll(this, killed);
+      if (await gateways.anyGone(store.now()))
+        while (await commit.write((batch) => gateways.recoverGone(batch)));
+    }
+    if (now >= this.prune) {
+      this.prune = now + PRUNE;
+      await commit.write((batch) => events.forgetOld(batch.now));
+    }
   }
 }

@@ -3,6 +3,7 @@ import type { NewToken, Principal, Role, Token } from "../client/backend.js";
 import { AegisError } from "../errors.js";
 import type { Batch } from "./batch.js";
 import { checkName } from "./names.js";
+import { invalidToken } from "./permission.js";
 import type { Statement, Store } from "./store/store.js";
 import { isoTime } from "./time.js";
 
@@ -11,7 +12,17 @@ const PREFIX = "aegis_";
 const FORM = /^aegis_[A-Za-z0-9_-]{43}$/;
 /** Principals remembered; asked for at every HTTP request. */
 const REMEMBERED = 1_024;
+/** Milliseconds they are remembered: should the news of a revocation not arrive, it holds after that time. */
+const KNOWN = 1_000;
 const roles: readonly string[] = ["agent", "approver", "admin", "auditor"] satisfies Role[];
+
+interface Known {
+  readonly principal: Principal;
+  /** Milliseconds since the epoch. */
+  readonly expires: number;
+  /** `performance.now()`. */
+  readonly until: number;
+}
 
 interface TokenRow {
   readonly id: number;
@@ -32,7 +43,9 @@ export class Tokens {
   private readonly selectAll: Statement;
   private readonly insert: Statement;
   private readonly setRevoked: Statement;
-  private readonly known = new Map<string, { readonly principal: Principal; readonly expires: number }>();
+  private readonly known = new Map<string, Known>();
+  /** How often something was forgotten: what was read before that is not to be remembered. */
+  private forgotten = 0;
 
   constructor({ reader, writer }: Store) {
     this.select = writer.prepare("SELECT * FROM tokens WHERE id = ?");
@@ -62,13 +75,17 @@ export class Tokens {
   /** The principal, where it was found before and nothing has changed since. */
   remembered(token: string): Principal | undefined {
     const found = this.known.get(hash("sha256", token));
-    return found !== undefined && Date.now() < found.expires ? found.principal : undefined;
+    if (found === undefined || Date.now() >= found.expires || performance.now() >= found.until)
+      return undefined;
+    return found.principal;
   }
 
   /** Null where the token is unknown, expired or revoked. */
   async find(token: string): Promise<Principal | null> {
     if (!FORM.test(token)) return null;
     const digest = hash("sha256", token);
+    const { forgotten } = this;
+    const until = performance.now() + KNOWN;
     const row = (await this.selectHash.get(digest)) as TokenRow | undefined;
     if (row === undefined || !isValid(row, Date.now())) return null;
     const { id, name, role, agent } = row;
@@ -76,17 +93,29 @@ export class Tokens {
     const trusted = row.trust_declared === 0 ? {} : { trustDeclared: true };
     const principal = { name, role, agent, groups, token: id, ...trusted };
     if (this.known.size >= REMEMBERED) this.known.clear();
-    this.known.set(digest, { principal, expires: row.expires_at ?? Number.POSITIVE_INFINITY });
+    const expires = row.expires_at ?? Number.POSITIVE_INFINITY;
+    // A revocation that was heard since the row was read is newer than the row.
+    if (forgotten === this.forgotten) this.known.set(digest, { principal, expires, until });
     return principal;
   }
 
   /** Some token was revoked, in whichever process. */
   forget(): void {
+    this.forgotten++;
     this.known.clear();
   }
 
+  /**
+   * Asked in the transaction of what the principal does: a token that was revoked since it came in does nothing.
+   *
+   * @throws AegisError `not_permitted`
+   */
+  async require(batch: Batch, by: Principal): Promise<void> {
+    if (!(await this.holds(by.token, by.role, batch.now))) throw invalidToken(by);
+  }
+
   /** Whether the token may act in this role at this moment; null stands for a person of the operating system. */
-  async holds(token: number | null, role: Role, now: number): Promise<boolean> {
+  private async holds(token: number | null, role: Role, now: number): Promise<boolean> {
     if (token === null) return true;
     const row = (await this.select.get(token)) as TokenRow | undefined;
     return row !== undefined && row.role === role && isValid(row, now);

@@ -61,6 +61,7 @@ async function serveBackend(context: Context, flags: BackendFlags, thread: Start
     out.say(`aegis: ${service.description}; ${policies}`);
     out.say(`aegis: ${fresh ? "a new admin token is" : "the admin token is"} in ${file}`);
     out.say(`aegis: listening on ${url}${publicUrl === null ? "" : `, known as ${publicUrl.origin}`}`);
+    out.say(`aegis: the other commands reach it with AEGIS_BACKEND_URL=${publicUrl?.origin ?? url}`);
     return await new Promise<never>(() => {});
   } catch (thrown) {
     await running.release();

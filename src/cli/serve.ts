@@ -69,9 +69,9 @@ export async function serve(context: Context, plan: Plan, thread: StartedThread)
   const findings = checkBoundary(config, { home, policies, allowHome: flags.allowHome === true });
   for (const finding of findings) out.warn(finding.message);
 
-  const { backend, identity, credentials, howToAllow, onTools } = await open();
-  running.backend = backend;
   try {
+    const { backend, identity, credentials, howToAllow, onTools } = await open();
+    running.backend = backend;
     for (const { severity, server, message } of findings) {
       if (severity === "allowed")
         await backend.note({ kind: "gateway", agent, server, reason: `--allow-home: ${message}` });

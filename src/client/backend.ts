@@ -143,6 +143,8 @@ export interface ApprovalFilter {
   readonly status?: ApprovalStatus;
   readonly limit?: number;
   readonly before?: number;
+  /** Of one answer: no more come once they are more than this. One comes in any case. */
+  readonly bytes?: number;
 }
 
 /** A row of the ledger. Members that do not apply to its kind are left out. */
@@ -220,7 +222,9 @@ export type BackendEvent =
   /** The token was revoked. */
   | { readonly kind: "token"; readonly id: number }
   /** Another policy revision is in force. */
-  | { readonly kind: "policy"; readonly revision: string };
+  | { readonly kind: "policy"; readonly revision: string }
+  /** Some were missed, and nobody has them any more: whoever keeps a state reads it anew. */
+  | { readonly kind: "resync" };
 
 /** May be asynchronous: a kill is confirmed only after every listener has finished. */
 export type EventListener = (event: BackendEvent) => void | Promise<void>;

@@ -8,9 +8,9 @@ export class ApprovalDesk {
 
   /** Follows the backend's events until the returned function is called. */
   open(): () => void {
-    return this.backend.subscribe((event) => {
-      if (event.kind !== "approval") return;
-      for (const tell of this.waiters.get(event.id) ?? []) tell(event.status);
+    return this.backend.subscribe(async (event) => {
+      if (event.kind === "approval") this.tell(event.id, event.status);
+      if (event.kind === "resync") await Promise.all([...this.waiters.keys()].map((id) => this.read(id)));
     });
   }
 
@@ -31,5 +31,14 @@ export class ApprovalDesk {
       waiting.delete(tell);
       if (waiting.size === 0) this.waiters.delete(id);
     };
+  }
+
+  private tell(id: number, status: ApprovalStatus): void {
+    for (const tell of this.waiters.get(id) ?? []) tell(status);
+  }
+
+  /** What became of it may have been missed. */
+  private async read(id: number): Promise<void> {
+    this.tell(id, (await this.backend.approval(id)).status);
   }
 }

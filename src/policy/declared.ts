@@ -10,7 +10,7 @@ export interface Declared {
 }
 
 export interface DeclaredDecision extends PolicyDecision {
-  /** Somebody said so: a rule, a declaration, or a default that a file states. */
+  /** Somebody said so: a rule, a declaration that counts, or a default that a file states. */
   readonly stated: boolean;
 }
 
@@ -25,7 +25,7 @@ const sentences = {
 /**
  * What the policy says of one call together with what was declared about its action (`policy.md`, “declares”): a
  * declared BLOCK or REVIEW tightens whatever a file says; a declared ALLOW counts only where it is trusted, and only
- * where no file says anything of the call, not even by a default (threat Z17). Pure, and never throws.
+ * where no file is about the agent: one that leaves out its default says `review` (threat Z17). Pure, and never throws.
  *
  * @param declared everything that was declared about this agent and action, in any order
  */
@@ -41,7 +41,7 @@ export function decideDeclared(
     files.some((file) => file.default !== null) ||
     // A rule that matches a name too unusual for it is no winner, but it is there.
     patterns.some((rule) => rule.matches(question));
-  const strongest = strongestOf(declared);
+  const strongest = strongestOf(declared, files.length === 0);
   if (strongest === null || (stated && strength[strongest] >= strength[decision.decision])) {
     return { ...decision, stated };
   }
@@ -53,11 +53,11 @@ export function decideDeclared(
   };
 }
 
-/** Deny wins among declarations too; an ALLOW that is not trusted says nothing. */
-function strongestOf(declared: readonly Declared[]): Declared["rule"] | null {
+/** Deny wins among declarations too; an ALLOW that is not trusted, or goes against an operator's file, says nothing. */
+function strongestOf(declared: readonly Declared[], mayAllow: boolean): Declared["rule"] | null {
   let strongest: Declared["rule"] | null = null;
   for (const { rule, trusted } of declared) {
-    if (rule === "ALLOW" && !trusted) continue;
+    if (rule === "ALLOW" && !(trusted && mayAllow)) continue;
     if (strongest === null || strength[rule] < strength[strongest]) strongest = rule;
   }
   return strongest;

@@ -108,6 +108,32 @@ describe("writes of one turn", () => {
     expect(careful[4]).toBe(true);
   });
 
+  test("harm nobody who writes after them: a unit that meets the broken row of another is written", async () => {
+    const results = await Promise.allSettled([
+      commit.write((rows) => rows.add(1)),
+      commit.write((rows) => rows.add(1)),
+      commit.write(async (rows) => {
+        await rows.flush();
+        rows.add(2);
+      }),
+    ]);
+    expect(results.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    expect(stored()).toEqual([1, 2]);
+  });
+
+  test("of which one breaks a constraint by itself lose that one", async () => {
+    const insert = store.writer.prepare("INSERT INTO t VALUES (?, '')");
+    const results = await Promise.allSettled([
+      commit.write((rows) => rows.add(1)),
+      commit.write(async () => {
+        for (const row of [2, 2]) await insert.run(row);
+      }),
+      commit.write((rows) => rows.add(3)),
+    ]);
+    expect(results.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    expect(stored()).toEqual([1, 3]);
+  });
+
   test("of whatever number are all written", async () => {
     await Promise.all(Array.from({ length: 2_000 }, (_, row) => commit.write((rows) => rows.add(row))));
     expect(stored().length).toBe(2_000);

@@ -42,11 +42,15 @@ const declaration = fc.record({
 });
 const declarations = fc.array(declaration, { maxLength: 3 });
 
-/** Whether any operator's file says anything of the call. */
+/** The operator's files about the agent. */
+function applying(policies: PolicySet): readonly PolicyFile[] {
+  return policies.files.filter(({ agent }) => ["bot", "b*", "*"].includes(agent));
+}
+
+/** Whether any of them says anything of the call, other than by leaving out its default. */
 function isStated(policies: PolicySet, asked: Question): boolean {
-  const applying = policies.files.filter(({ agent }) => ["bot", "b*", "*"].includes(agent));
   const patterns = ["*", "sdk__*", asked.action, ...(asked.tool === "x" ? ["*__x"] : [])];
-  return applying.some(
+  return applying(policies).some(
     (one) => one.default !== null || one.rules.some((rule) => patterns.includes(rule.pattern)),
   );
 }
@@ -60,8 +64,9 @@ describe("what is declared", () => {
         const stated = isStated(policies, asked);
         const got = decideDeclared(policies, declared, asked);
         const bind = declared.some(({ rule }) => rule !== "ALLOW");
-        const trusted = declared.some(({ rule, trusted: yes }) => rule === "ALLOW" && yes);
-        if (stated) expect(strength[got.decision]).toBeLessThanOrEqual(strength[without.decision]);
+        const governed = applying(policies).length > 0;
+        const trusted = !governed && declared.some(({ rule, trusted: yes }) => rule === "ALLOW" && yes);
+        if (governed) expect(strength[got.decision]).toBeLessThanOrEqual(strength[without.decision]);
         if (got.decision === "ALLOW" && !stated) expect(trusted && !bind).toBe(true);
         for (const { rule } of declared) {
           if (rule !== "ALLOW") expect(strength[got.decision]).toBeLessThanOrEqual(strength[rule]);
@@ -72,7 +77,7 @@ describe("what is declared", () => {
           got.decision !== without.decision || (!stated && got.stated),
         );
         if (!got.rule?.startsWith("declared ")) expect(got).toEqual({ ...without, stated });
-        const kind = `${stated ? "stated" : "silent"} ${without.decision} → ${got.decision}`;
+        const kind = `${stated ? "stated" : governed ? "silent" : "absent"} ${without.decision} → ${got.decision}`;
         seen.set(kind, (seen.get(kind) ?? 0) + 1);
       }),
       { numRuns: 10_000 },
@@ -83,9 +88,11 @@ describe("what is declared", () => {
       "stated ALLOW → REVIEW",
       "stated REVIEW → BLOCK",
       "stated BLOCK → BLOCK",
-      "silent REVIEW → ALLOW",
       "silent REVIEW → BLOCK",
       "silent REVIEW → REVIEW",
+      "absent REVIEW → ALLOW",
+      "absent REVIEW → BLOCK",
+      "absent REVIEW → REVIEW",
     ])
       expect(seen.get(kind) ?? 0, kind).toBeGreaterThan(50);
   });
@@ -105,7 +112,7 @@ describe("what is declared", () => {
     );
   });
 
-  it("is named in the decision that follows from it, and a stated default is a file's word too", () => {
+  it("is named in the decision that follows from it, and a default is a file's word too, stated or not", () => {
     const allow: Declared[] = [{ rule: "ALLOW", trusted: true }];
     const asked = ask("sdk", "pay", "bot");
     expect(decideDeclared(setOf({}), allow, asked)).toMatchObject({
@@ -117,10 +124,17 @@ describe("what is declared", () => {
       expect(said.decision, text).toBe("REVIEW");
       expect(said.rule ?? "", text).not.toContain("declared");
     }
-    // A file about another agent, or one that says nothing of the call, is no word about it.
-    for (const text of ["agent: other\ndefault: block", "agent: bot\nblock: [sdk__other]"]) {
-      expect(decideDeclared(setOf({ "bot.yaml": text }), allow, asked).decision, text).toBe("ALLOW");
-    }
+    // A file that leaves out its default means `review`; nobody has stated it, though.
+    expect(
+      decideDeclared(setOf({ "bot.yaml": "agent: bot\nblock: [sdk__other]" }), allow, asked),
+    ).toMatchObject({
+      decision: "REVIEW",
+      rule: null,
+      stated: false,
+    });
+    // A file about another agent is no word about it.
+    const other = setOf({ "other.yaml": "agent: other\ndefault: block" });
+    expect(decideDeclared(other, allow, asked).decision).toBe("ALLOW");
   });
 
   it("leaves a file's own expiry and reason where the file is as strict", () => {

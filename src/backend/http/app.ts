@@ -27,6 +27,7 @@ import { documentationRoutes, registerDocumentation } from "./documentation.js";
 import { answerError, answerUnroutable } from "./errors.js";
 import { healthRoutes } from "./health.js";
 import { answerCors, foreign, type Hosts } from "./hosts.js";
+import { readLargeBodiesInTurn } from "./large-bodies.js";
 import { Metrics } from "./metrics.js";
 import { answerNotFound } from "./not-found.js";
 import { pages } from "./pages.js";
@@ -53,6 +54,7 @@ export type App = FastifyInstance<
 /** What handlers work with. */
 export interface RouteContext {
   readonly service: Service;
+  readonly authentication: Authentication;
   readonly metrics: Metrics;
   readonly streams: Streams;
   readonly settings: Settings;
@@ -138,10 +140,11 @@ export async function buildApp(options: AppOptions): Promise<App> {
     if (access !== undefined && !isAllowed(request.principal, access))
       authentication.refuseRole(request, access);
   });
+  readLargeBodiesInTurn(app);
   app.addHook("onResponse", async (request, reply) => metrics.answered(request, reply));
 
   const table = new TableCheck(app);
-  const context: RouteContext = { service, metrics, streams, settings, log };
+  const context: RouteContext = { service, authentication, metrics, streams, settings, log };
   await registerDocumentation(app);
   await table.register("core", async (scope) => {
     await healthRoutes(scope, context);
@@ -159,6 +162,7 @@ export async function buildApp(options: AppOptions): Promise<App> {
 
   const unsubscribe = service.subscribe((event) => {
     if (event.kind === "token") streams.endToken(event.id);
+    return event.kind === "resync" ? streams.endUnproved() : undefined;
   });
   app.addHook("preClose", async () => streams.endAll());
   app.addHook("onClose", async () => {

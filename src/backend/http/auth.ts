@@ -1,6 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import type { Principal } from "../../client/backend.js";
-import { reasonOf } from "../../errors.js";
+import { AegisError } from "../../errors.js";
 import type { Logger } from "../../log.js";
 import type { Service } from "../service.js";
 import { carried } from "./credentials.js";
@@ -35,10 +35,10 @@ export class Authentication {
     private readonly service: Service,
     settings: Settings,
     private readonly metrics: Metrics,
-    private readonly log: Logger,
+    log: Logger,
   ) {
     this.logins = new FailedLogins((note) => service.note(note), log);
-    this.oidc = settings.oidc === null ? null : new Oidc(settings.oidc);
+    this.oidc = settings.oidc === null ? null : new Oidc(settings.oidc, log);
   }
 
   /** @throws HttpError 401, 429; AegisError where the backend cannot say */
@@ -55,11 +55,26 @@ export class Authentication {
       return { principal, stands: () => this.stands(token, principal) };
     } catch (thrown) {
       if (!(thrown instanceof RefusedJwt)) throw thrown;
-      const detail = `The JWT is not accepted: ${thrown.message}.`;
-      if (thrown.fault === null) return this.fail(request, thrown.message, detail);
-      // No failure of whoever sent it.
-      this.log.error({ reason: reasonOf(thrown.fault) }, "the keys of the OIDC issuer could not be fetched");
-      throw new HttpError(401, detail, challenge);
+      // Counted too where it is the issuer who does not answer: nobody knows whether it was a right one.
+      return this.fail(request, thrown.message, `The JWT is not accepted: ${thrown.message}.`);
+    }
+  }
+
+  /**
+   * Whom a token of ours, or a JWT, stands for; null for nobody. Nothing is counted or recorded: it was shown to the
+   * gateway that asks.
+   *
+   * @throws AegisError `backend_unavailable` where that cannot be found out
+   */
+  async identify(token: string): Promise<Principal | null> {
+    try {
+      return await this.principalOf(token);
+    } catch (thrown) {
+      if (!(thrown instanceof RefusedJwt)) throw thrown;
+      if (thrown.fault === null) return null;
+      throw new AegisError("backend_unavailable", `The JWT cannot be verified: ${thrown.message}.`, {
+        cause: thrown.fault,
+      });
     }
   }
 

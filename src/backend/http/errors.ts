@@ -30,6 +30,7 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   approval_differs: 409,
   approval_settled: 409,
   policy_invalid: 422,
+  too_many_gateways: 429,
 };
 
 /** Every answer that is not 2xx; /v1 adds the code of `docs/errors.md` and a hint. */

@@ -1,8 +1,18 @@
-import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyGetKey, jwtVerify } from "jose";
+import {
+  createRemoteJWKSet,
+  customFetch,
+  errors,
+  type FetchImplementation,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+  jwtVerify,
+} from "jose";
 import { z } from "zod";
 import type { Principal, Role } from "../../client/backend.js";
+import type { Logger } from "../../log.js";
 import { nameProblem } from "../../names.js";
 import { visible } from "../../visible.js";
+import { IssuerReach } from "./issuer-reach.js";
 import { isSafe, type OidcSettings } from "./oidc-settings.js";
 
 /** Milliseconds the issuer may take for an answer, of which the first JWT waits for two. */
@@ -41,7 +51,14 @@ export class Oidc {
   private keys: { readonly get: JWTVerifyGetKey; readonly until: number } | null = null;
   private finding: Promise<JWTVerifyGetKey> | null = null;
 
-  constructor(private readonly settings: OidcSettings) {}
+  private readonly reach: IssuerReach;
+
+  constructor(
+    private readonly settings: OidcSettings,
+    log: Logger,
+  ) {
+    this.reach = new IssuerReach(log);
+  }
 
   /** @throws RefusedJwt */
   async verify(jwt: string): Promise<Principal> {
@@ -70,8 +87,9 @@ export class Oidc {
 
   private async discover(): Promise<JWTVerifyGetKey> {
     const { jwksUri, issuer } = this.settings;
-    const url = new URL(jwksUri ?? (await discoverKeys(issuer)));
+    const url = new URL(jwksUri ?? (await this.reach.attempt(() => discoverKeys(issuer))));
     const get = createRemoteJWKSet(url, {
+      [customFetch]: this.fetchKeys,
       timeoutDuration: deadline,
       cooldownDuration: cooldown,
       cacheMaxAge: keysAge,
@@ -79,6 +97,13 @@ export class Oidc {
     this.keys = { get, until: performance.now() + keysAge };
     return get;
   }
+
+  private readonly fetchKeys: FetchImplementation = (url, options) =>
+    this.reach.attempt(async () => {
+      const response = await fetch(url, options);
+      if (response.status !== 200) throw new Error(`it answered ${response.status} at ${url}`);
+      return Response.json(await response.json());
+    });
 
   private principalOf(claims: JWTPayload): Principal {
     const { nameClaim, groupsClaim, agentClaim } = this.settings;

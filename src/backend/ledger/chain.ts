@@ -200,6 +200,13 @@ export class Appender {
     return id;
   }
 
+  /** The body of a record of this transaction that is not written yet. @param key as `recordKey` gives it */
+  queued(key: string): string | undefined {
+    const { rows } = this;
+    for (let at = KEY; at < rows.length; at += COLUMNS) if (rows[at] === key) return String(rows[at + 1]);
+    return undefined;
+  }
+
   async flush(): Promise<void> {
     const { rows } = this;
     this.rows = [];

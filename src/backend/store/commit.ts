@@ -182,8 +182,9 @@ export class GroupCommit<B extends Flushable> {
         const fault = store.faultOf(thrown);
         if (fault === "busy") return this.postpone(entries, thrown);
         if (fault === "store" || (running === null && careful)) return this.fail(entries, thrown);
-        // Rows of several units, written together, broke a constraint: once more, one by one.
-        if (running === null) careful = true;
+        // Rows of several units, written together, broke a constraint: once more, one by one. Also where that showed
+        // while one of them ran: what it met may be the row of another.
+        if (running === null || (fault === "constraint" && !careful)) careful = true;
         else {
           const broken = running;
           broken.reject(thrown);

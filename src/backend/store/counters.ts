@@ -9,7 +9,7 @@ export class Counters {
   private readonly select: Statement;
 
   constructor(writer: Connection) {
-    this.increment = writer.prepare("UPDATE counters SET value = value + 1 WHERE name = ? RETURNING value");
+    this.increment = writer.prepare("UPDATE counters SET value = value + ? WHERE name = ? RETURNING value");
     this.select = writer.prepare("SELECT value FROM counters WHERE name = ?");
   }
 
@@ -17,7 +17,8 @@ export class Counters {
     return ((await this.select.get(name)) as { value: number }).value;
   }
 
-  async next(name: "approvals" | "events" | "tokens" | "policy_revisions"): Promise<number> {
-    return ((await this.increment.get(name)) as { value: number }).value;
+  /** The last of `count` new ones. */
+  async next(name: "approvals" | "events" | "tokens" | "policy_revisions", count = 1): Promise<number> {
+    return ((await this.increment.get(count, name)) as { value: number }).value;
   }
 }

@@ -160,6 +160,19 @@ const migrations: readonly string[] = [
   ALTER TABLE agents ADD COLUMN declares INTEGER NOT NULL DEFAULT 0;
   ALTER TABLE gateways ADD COLUMN principal TEXT;   -- who enlisted it over the API; null for one of this machine
   ALTER TABLE tokens ADD COLUMN trust_declared INTEGER NOT NULL DEFAULT 0;
+
+  -- Bytes of what an approval asks about, as long as it is open.
+  ALTER TABLE approvals ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+  UPDATE approvals SET size = length(CAST(arguments AS BLOB)) + length(CAST(redacted AS BLOB))
+    WHERE status IN ('pending', 'approved');
+  -- How many of an agent are open; the row without a name is of all.
+  CREATE TABLE open_approvals (agent TEXT PRIMARY KEY, count INTEGER NOT NULL, bytes INTEGER NOT NULL);
+  INSERT INTO open_approvals (agent, count, bytes)
+    SELECT agent, count(*), sum(size) FROM approvals WHERE status IN ('pending', 'approved') GROUP BY agent;
+  INSERT INTO open_approvals (agent, count, bytes)
+    SELECT '', coalesce(sum(count), 0), coalesce(sum(bytes), 0) FROM open_approvals;
+  -- Only an open approval is waited on.
+  CREATE INDEX approvals_waited ON approvals (digest, waiter_gateway) WHERE waiter_gateway IS NOT NULL;
   `,
 ];
 

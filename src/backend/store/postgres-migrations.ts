@@ -73,7 +73,8 @@ export const postgresMigrations: readonly string[] = [
     decided_reason TEXT COLLATE "C",
     waiter_gateway TEXT COLLATE "C",            -- the live gateway and the call that wait on it
     waiter_call    TEXT COLLATE "C",
-    consumed_call  TEXT COLLATE "C"
+    consumed_call  TEXT COLLATE "C",
+    size           BIGINT NOT NULL DEFAULT 0    -- bytes of what it asks about, as long as it is open
   );
   CREATE INDEX approvals_free ON approvals (digest)
     WHERE status IN ('pending', 'approved') AND waiter_call IS NULL;
@@ -83,6 +84,16 @@ export const postgresMigrations: readonly string[] = [
   CREATE INDEX approvals_status ON approvals (status, id);
   CREATE INDEX approvals_waiter ON approvals (waiter_gateway) WHERE waiter_gateway IS NOT NULL;
   CREATE INDEX approvals_consumed ON approvals (consumed_call) WHERE consumed_call IS NOT NULL;
+  -- Only an open approval is waited on.
+  CREATE INDEX approvals_waited ON approvals (digest, waiter_gateway) WHERE waiter_gateway IS NOT NULL;
+
+  -- How many of an agent are open; the row without a name is of all.
+  CREATE TABLE open_approvals (
+    agent TEXT COLLATE "C" PRIMARY KEY,
+    count BIGINT NOT NULL,
+    bytes BIGINT NOT NULL
+  ) WITH (fillfactor = 50);
+  INSERT INTO open_approvals (agent, count, bytes) VALUES ('', 0, 0);
 
   CREATE TABLE gateways (
     id         TEXT COLLATE "C" PRIMARY KEY,
@@ -137,7 +148,6 @@ export const postgresMigrations: readonly string[] = [
     documents    TEXT COLLATE "C" NOT NULL    -- JSON
   );
 
-  -- What was declared over the API: of one action, what an admin said and what the agent's own code says.
   -- What was declared over the API: of one action, what an admin said and what the agent's own code says.
   CREATE TABLE declarations (
     agent       TEXT COLLATE "C" NOT NULL,

@@ -16,10 +16,14 @@ const RECONNECT = 500;
  */
 const BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 const LOCK = "SELECT name FROM locks WHERE name = 'writer' FOR UPDATE";
+/** A statement of its own: with the lock's it would be the time before the wait for it. */
+const CLOCK = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now";
 
 /** The one connection that writes. A lost one is replaced by the next `begin`. */
 export class Writer {
   readonly connection: Connection = connectionOver((query) => this.ask(query));
+  /** Milliseconds that the database's clock is ahead of ours. */
+  skew = 0;
   private client: Client | null = null;
   private connecting: Promise<Client> | null = null;
   private closed = false;
@@ -34,7 +38,13 @@ export class Writer {
   /** The lock with the same round trip: nothing may be read in the transaction before it. */
   async begin(): Promise<void> {
     if (this.client === null) await this.patience(this.reconnect());
-    await Promise.all([this.ask({ text: BEGIN }), this.ask({ name: "aegis_lock", text: LOCK })]);
+    const [, , { rows }] = await Promise.all([
+      this.ask({ text: BEGIN }),
+      this.ask({ name: "aegis_lock", text: LOCK }),
+      this.ask({ name: "aegis_clock", text: CLOCK }),
+    ]);
+    const [clock] = rows as Array<{ now: number }>;
+    if (clock !== undefined) this.skew = clock.now - Date.now();
   }
 
   /**

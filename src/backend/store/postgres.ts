@@ -68,6 +68,10 @@ class Postgres implements Store {
     await this.listener?.listen();
   }
 
+  now(): number {
+    return Date.now() + this.writing.skew;
+  }
+
   begin(): Promise<void> {
     return this.writing.begin();
   }

@@ -80,6 +80,11 @@ class Sqlite implements Store {
     this.presence = new Presence(description);
   }
 
+  /** The processes are on one machine. */
+  now(): number {
+    return Date.now();
+  }
+
   async begin(): Promise<void> {
     this.beginNow.run();
   }

@@ -43,6 +43,11 @@ export interface Store {
   /** Milliseconds between two looks at what other processes have committed. */
   readonly look: number;
 
+  /**
+   * Milliseconds since the epoch, by the one clock of all processes on the store: what one of them wrote is compared by
+   * another, and two machines do not agree about the time. As of the newest `begin`, and a clock of this process since.
+   */
+  now(): number;
   begin(): Promise<void>;
   /** Durable when it resolves. */
   commit(): Promise<void>;

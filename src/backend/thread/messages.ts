@@ -34,8 +34,8 @@ export type Order =
       readonly method: PlainMethod;
       readonly args: readonly unknown[];
     }
-  /** Every listener in the gateway has taken the event in. */
-  | { readonly kind: "heard"; readonly event: number };
+  /** Every listener in the gateway has taken the event in; not `well` where one of them failed. */
+  | { readonly kind: "heard"; readonly event: number; readonly well: boolean };
 
 export type Report =
   | { readonly kind: "ready"; readonly description: string; readonly clock: number }

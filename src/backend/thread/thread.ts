@@ -4,6 +4,7 @@ import { createLogger } from "../../log.js";
 import type { PreparedIntent } from "../decisions.js";
 import { openBackend } from "../open-backend.js";
 import type { Service } from "../service.js";
+import { readArguments } from "../unread-intent.js";
 import {
   clockOffset,
   type Order,
@@ -29,7 +30,7 @@ function report(one: Report): void {
   });
 }
 
-const heard = new Map<number, () => void>();
+const heard = new Map<number, (well: boolean) => void>();
 let events = 0;
 
 let backend: Service | null = null;
@@ -46,8 +47,11 @@ async function open(options: ThreadOptions): Promise<void> {
   const opened = await openBackend({ ...options, log: createLogger() });
   opened.subscribe((event) => {
     const number = ++events;
-    return new Promise<void>((resolve) => {
-      heard.set(number, resolve);
+    return new Promise<void>((resolve, reject) => {
+      heard.set(number, (well) => {
+        if (well) resolve();
+        else reject(new Error("a listener outside of the thread failed"));
+      });
       report({ kind: "event", number, event });
     });
   });
@@ -61,7 +65,7 @@ function take(opened: Service, order: Exclude<Order, { kind: "open" }>): void {
       opened.outcome(order.outcome);
       return;
     case "heard":
-      heard.get(order.event)?.();
+      heard.get(order.event)?.(order.well);
       heard.delete(order.event);
       return;
     case "decide":
@@ -88,7 +92,7 @@ function whole(intent: SentIntent): PreparedIntent {
   return {
     ...intent,
     get parsed(): unknown {
-      return intent.arguments === "" ? {} : JSON.parse(intent.arguments);
+      return readArguments(intent.arguments);
     },
   };
 }

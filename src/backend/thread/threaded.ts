@@ -13,6 +13,7 @@ import { AegisError, reasonOf } from "../../errors.js";
 import type { Logger } from "../../log.js";
 import { redactArguments } from "../ledger/redact.js";
 import type { Service } from "../service.js";
+import type { UnreadIntent } from "../unread-intent.js";
 import {
   clockOffset,
   type Order,
@@ -58,8 +59,15 @@ export function startThread(file: URL): StartedThread {
       worker.ref();
       const thread = new Thread(worker, log, lost);
       worker.postMessage([{ kind: "open", options } satisfies Order]);
-      await thread.ready;
-      return thread;
+      try {
+        await thread.ready;
+        return thread;
+      } catch (thrown) {
+        // A thread that opened nothing would keep the process from ending with what it has to say.
+        thread.abandon();
+        await worker.terminate();
+        throw thrown;
+      }
     },
     async discard() {
       await worker.terminate();
@@ -81,6 +89,8 @@ class Thread implements Service {
   private readonly asked = new Map<number, Asked>();
   private readonly listeners = new Set<EventListener>();
   private readonly proved = new Map<string, { readonly principal: Principal; readonly until: number }>();
+  /** How often those were forgotten: what was asked before that is not to be remembered. */
+  private forgotten = 0;
   private counter = 0;
   /** Milliseconds from the thread's `performance.now()` to ours. */
   private clock = 0;
@@ -139,10 +149,12 @@ class Thread implements Service {
     const key = hash("sha256", token, "base64");
     const known = this.proved.get(key);
     if (known !== undefined && performance.now() < known.until) return known.principal;
+    const { forgotten } = this;
     const principal = await this.call("authenticate", token);
     if (this.proved.size >= PROVED_AT_MOST) this.proved.clear();
     if (principal === null) this.proved.delete(key);
-    else this.proved.set(key, { principal, until: performance.now() + PROVED });
+    else if (forgotten === this.forgotten)
+      this.proved.set(key, { principal, until: performance.now() + PROVED });
     return principal;
   }
 
@@ -200,6 +212,11 @@ class Thread implements Service {
     }
   }
 
+  /** Nothing was opened: its end is no loss. */
+  abandon(): void {
+    this.end("it was not opened");
+  }
+
   private plain<M extends PlainMethod>(method: M): Service[M] {
     return ((...args: readonly unknown[]) => this.call(method, ...args)) as Service[M];
   }
@@ -249,15 +266,20 @@ class Thread implements Service {
   }
 
   private hear(number: number, event: BackendEvent): void {
-    if (event.kind === "token") this.proved.clear();
+    if (event.kind === "token" || event.kind === "resync") {
+      this.forgotten++;
+      this.proved.clear();
+    }
     const told = [...this.listeners].map(async (listener) => listener(event));
     Promise.allSettled(told).then(
       (results) => {
+        let well = true;
         for (const result of results) {
-          if (result.status === "rejected")
-            this.log.error({ reason: reasonOf(result.reason) }, "an event listener failed");
+          if (result.status === "fulfilled") continue;
+          well = false;
+          this.log.error({ reason: reasonOf(result.reason) }, "an event listener failed");
         }
-        this.send({ kind: "heard", event: number });
+        this.send({ kind: "heard", event: number, well });
       },
       () => {},
     );
@@ -275,11 +297,16 @@ class Thread implements Service {
   }
 }
 
-/** Arguments, in characters, from which on the redacted form travels instead of being made from the text again. */
+/** Arguments, in characters, from which on the redacted form travels instead of being made from the text again; not of
+ * those that nobody has parsed here. */
 const LONG = 4096;
 
-function stripped({ parsed, ...sent }: Intent): SentIntent {
-  return sent.arguments.length < LONG ? sent : { ...sent, redacted: redactArguments(parsed) };
+function stripped(intent: UnreadIntent): SentIntent {
+  const { call, gateway, agent, principal, server, tool, action, definition } = intent;
+  const names = { call, gateway, agent, principal, server, tool, action, definition };
+  const sent = { ...names, arguments: intent.arguments };
+  if (sent.arguments.length < LONG || intent.unread === true) return sent;
+  return { ...sent, redacted: redactArguments(intent.parsed) };
 }
 
 function gone(reason: string): AegisError {

@@ -97,6 +97,8 @@ export const gatewayEventWire: z.ZodType<BackendEvent> = z.discriminatedUnion("k
  * the newest event, which is confirmed like any other.
  */
 export const resyncEvent = "resync";
+/** The name of the event that has a number and says nothing: what happened up to there is of other agents. */
+export const skipEvent = "skip";
 /** The name of the last event of a stream that the backend ends, on both streams. */
 export const endEvent = "end";
 

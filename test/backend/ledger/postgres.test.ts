@@ -36,13 +36,13 @@ describe.skipIf(!postgresAvailable)("the ledger of several backends on one Postg
     for (const home of [one, two]) home.remove();
   });
 
-  async function backendIn({ home, policies }: Home, url = database.url): Promise<Service> {
+  async function backendIn({ home, policies }: Home, url = database.url, logger = log): Promise<Service> {
     const backend = await openBackend({
       home,
       database: url,
       policies: await loadPolicies(policies, { bareNames: false }),
       holdExpires: 60_000,
-      log,
+      log: logger,
     });
     await backend.ensureAgent(agent);
     return backend;
@@ -77,6 +77,22 @@ describe.skipIf(!postgresAvailable)("the ledger of several backends on one Postg
       expect(ok).toBe(true);
       expect(evidence?.keys.length).toBe(2);
     }
+  });
+
+  test("is said at the start not to verify in a home that does not know the other's key", async () => {
+    const first = await backendIn(one);
+    await runCalls(first, 30);
+    await first.close();
+    const said: unknown[] = [];
+    const listening = createLogger("silent");
+    listening.warn = ((what: unknown) => said.push(what)) as typeof listening.warn;
+    const second = await backendIn(two, database.url, listening);
+    expect(said).toEqual([{ key: expect.stringMatching(/^[0-9a-f]{64}$/) as string }]);
+    await second.close();
+    said.length = 0;
+    appendFileSync(join(two.home, "ledger.pub"), readFileSync(join(one.home, "ledger.pub")));
+    await (await backendIn(two, database.url, listening)).close();
+    expect(said).toEqual([]);
   });
 
   test("is told to the anchors of all by whoever runs, whoever signs", async () => {

@@ -7,7 +7,7 @@ import { logWire, newestEntries, withSeverity } from "./audit.js";
 import { decide } from "./decide.js";
 import { checkPart } from "./path-names.js";
 import { setStatus } from "./switch.js";
-import { agentToWire, agentWire, approvalToWire, idParams, pendingWire } from "./wire.js";
+import { agentToWire, agentWire, approvalToWire, idParams, pendingFilter, pendingWire } from "./wire.js";
 
 /** Entries of one page of the log. */
 const shown = 50;
@@ -128,11 +128,11 @@ export const dashboardRoutes: RegisterRoutes = (app, { service }) => {
     {
       schema: {
         summary: "Approvals that wait for a decision",
-        description: "Newest first.",
+        description: "The newest 200 of them, newest first; fewer where their arguments are long.",
         response: { 200: z.array(pendingWire) },
       },
     },
-    async () => (await service.approvals({ status: "pending" })).toReversed().map(approvalToWire),
+    async () => (await service.approvals(pendingFilter)).toReversed().map(approvalToWire),
   );
 
   app.post(

@@ -97,8 +97,14 @@ async function isKnown(service: Service, name: string): Promise<boolean> {
   return nameProblem(name) === null && (await service.agent(name)) !== null;
 }
 
-/** As it came, ahead of `spellNames`. */
+/**
+ * As it came, ahead of `spellNames`.
+ *
+ * @throws HttpError 404 where the prefix is there in escapes only: the router reads those, and what is cut off behind it
+ * would be another name
+ */
 function restOf(request: FastifyRequest, prefix: string): string {
+  if (!request.originalUrl.startsWith(prefix)) throw new HttpError(404, "Not Found");
   return request.originalUrl.slice(prefix.length);
 }
 

@@ -12,6 +12,7 @@ import {
   done,
   idParams,
   ok,
+  pendingFilter,
   textField,
 } from "./wire.js";
 
@@ -91,12 +92,12 @@ export const sdkApprovalRoutes: RegisterRoutes = (app, { service, settings }) =>
     {
       schema: {
         summary: "Approvals that wait for a decision",
-        description: "Newest first.",
+        description: "The newest 200 of them, newest first; fewer where their arguments are long.",
         response: { 200: z.object({ approvals: z.array(approvalWire) }) },
       },
     },
     async () => {
-      const pending = await service.approvals({ status: "pending" });
+      const pending = await service.approvals(pendingFilter);
       return { approvals: pending.toReversed().map(approvalToWire) };
     },
   );

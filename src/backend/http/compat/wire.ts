@@ -117,6 +117,9 @@ export function approvalToWire(approval: Approval): z.infer<typeof approvalWire>
   };
 }
 
+/** The lists of those that wait have no pages: of many, the newest; `/v1/approvals` has all. */
+export const pendingFilter = { status: "pending", limit: 200, bytes: 8 * 1024 * 1024 } as const;
+
 /** @param reported null where the agent has reported nothing */
 export function agentToWire(agent: Agent, reported: Reported | null): z.infer<typeof agentWire> {
   const decided = agent.allowed + agent.blocked + agent.held;

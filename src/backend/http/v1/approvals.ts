@@ -16,6 +16,8 @@ import type { RegisterRoutes } from "../app.js";
 import { speaksFor } from "../own-agent.js";
 
 const page = 100;
+/** Bytes of arguments in one answer: a page of the longest calls would be a gigabyte. */
+const most = 8 * 1024 * 1024;
 
 /** The questions that held calls wait on. */
 export const approvalRoutes: RegisterRoutes = (app, { service }) => {
@@ -24,19 +26,26 @@ export const approvalRoutes: RegisterRoutes = (app, { service }) => {
     {
       schema: {
         summary: "Approvals",
-        description: "The newest `limit` (with an id smaller than `before`), oldest of them first.",
+        description:
+          "The newest `limit` (with an id smaller than `before`), oldest of them first; fewer where their arguments are " +
+          "long: `more` says whether there are older ones.",
         querystring: approvalsQuery,
         response: { 200: approvalsAnswer },
       },
     },
     async (request) => {
       const { status, limit = page, before } = request.query;
+      const filter = status === undefined ? {} : { status };
       const found = await service.approvals({
-        limit: limit + 1,
-        ...(status === undefined ? {} : { status }),
+        ...filter,
+        limit,
+        bytes: most,
         ...(before === undefined ? {} : { before }),
       });
-      return { approvals: found.slice(-limit).map(approvalToWire), more: found.length > limit };
+      const [oldest] = found;
+      const older =
+        oldest === undefined ? [] : await service.approvals({ ...filter, limit: 1, before: oldest.id });
+      return { approvals: found.map(approvalToWire), more: older.length > 0 };
     },
   );
 

@@ -1,4 +1,4 @@
-import type { Intent, Principal } from "../../../client/backend.js";
+import type { Principal } from "../../../client/backend.js";
 import {
   decideRequest,
   type IntentWire,
@@ -9,8 +9,10 @@ import {
 import { httpLease } from "../../../client/wire/gateways.js";
 import { reasonOf } from "../../../errors.js";
 import { scan } from "../../../frame/scan.js";
+import { readArguments, type UnreadIntent } from "../../unread-intent.js";
 import { type App, bodyLimits, type RouteContext } from "../app.js";
 import { HttpError } from "../errors.js";
+import { LARGE } from "../large-bodies.js";
 import { callerOf } from "./caller.js";
 import type { KnownGateways } from "./known-gateways.js";
 
@@ -65,7 +67,7 @@ export function decisionRoutes(app: App, { service, metrics }: RouteContext, kno
   );
 }
 
-function intentOf(asked: IntentWire, by: Principal): Intent {
+function intentOf(asked: IntentWire, by: Principal): UnreadIntent {
   const principal = callerOf(by, asked.agent, asked.principal);
   // Another gateway's next id would otherwise be taken before it is used.
   if (!asked.call.startsWith(`${asked.gateway}-`)) {
@@ -74,21 +76,50 @@ function intentOf(asked: IntentWire, by: Principal): Intent {
       `The id of a call begins with that of its gateway and a hyphen: ${asked.gateway}-1.`,
     );
   }
-  return { ...asked, principal, parsed: parsed(asked.arguments) };
+  const { arguments: text } = asked;
+  if (text.length <= LARGE) return { ...asked, principal, parsed: parsed(text) };
+  if (!/^[ \t\r\n]*\{/.test(text)) throw invalid("arguments", noObject);
+  scanned(text);
+  return {
+    ...asked,
+    principal,
+    unread: true,
+    // Of 12 MB it takes 200 ms, in which nobody else would be answered: it is left to the thread that decides.
+    get parsed(): unknown {
+      return readArguments(text);
+    },
+  };
 }
 
-/** As a frame of a client may hold them: what two parsers could read differently would be judged as another call. */
+const noObject = "The arguments are the text of a JSON object, or empty.";
+
 function parsed(text: string): unknown {
   if (text === "") return {};
   let value: unknown;
   try {
     value = JSON.parse(text);
+  } catch (thrown) {
+    throw unreadable(thrown);
+  }
+  scanned(text);
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
+  throw invalid("arguments", noObject);
+}
+
+/**
+ * As a frame of a client may hold them: what two parsers could read differently would be judged as another call. It ends
+ * with any text; what it says counts for JSON only.
+ */
+function scanned(text: string): void {
+  try {
     scan(`{"params":{"arguments":${text}}}`);
   } catch (thrown) {
-    throw invalid("arguments", `The arguments cannot be read: ${reasonOf(thrown).slice(0, 200)}`);
+    throw unreadable(thrown);
   }
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
-  throw invalid("arguments", "The arguments are the text of a JSON object, or empty.");
+}
+
+function unreadable(thrown: unknown): HttpError {
+  return invalid("arguments", `The arguments cannot be read: ${reasonOf(thrown).slice(0, 200)}`);
 }
 
 function invalid(member: string, msg: string): HttpError {

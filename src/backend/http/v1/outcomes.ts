@@ -1,8 +1,13 @@
+import type { Note } from "../../../client/backend.js";
 import { nothingWire } from "../../../client/wire/fields.js";
 import { noteRequest, outcomeFromWire, outcomesRequest } from "../../../client/wire/outcomes.js";
+import { AegisError } from "../../../errors.js";
 import { bodyLimits, type RegisterRoutes } from "../app.js";
 import { requireOwnAgent } from "../own-agent.js";
 import { callerOf, speakerOf } from "./caller.js";
+
+/** What a gateway of one agent notes: refused frames, and what its command line allows (`--allow-home`). */
+const ofBound: ReadonlySet<Note["kind"]> = new Set(["refused", "gateway"]);
 
 /** What became of calls, and what else belongs in the ledger. */
 export const outcomeRoutes: RegisterRoutes = (app, { service }) => {
@@ -34,7 +39,9 @@ export const outcomeRoutes: RegisterRoutes = (app, { service }) => {
     {
       schema: {
         summary: "Record what is not a call",
-        description: "A refused frame, a refused login of a client, what happened to a server.",
+        description:
+          "A refused frame, a refused login of a client, what happened to a server. A token that is bound to an agent " +
+          "writes `refused` and `gateway` only, about that agent.",
         body: noteRequest,
         response: { 200: nothingWire },
       },
@@ -42,6 +49,12 @@ export const outcomeRoutes: RegisterRoutes = (app, { service }) => {
     async (request) => {
       const { kind, server, action, reason } = request.body;
       const { principal: by } = request;
+      // An agent that holds its token could forge what its gateway, or a door, says of others (threat L14).
+      if (by.agent !== null && !ofBound.has(kind)) {
+        throw new AegisError("not_permitted", `The token is bound to an agent, and cannot note ${kind}.`, {
+          hint: "Use a token of role agent that names none.",
+        });
+      }
       const agent = request.body.agent ?? by.agent;
       if (agent !== null) requireOwnAgent(by, agent);
       const principal = speakerOf(by, request.body.principal);

@@ -10,7 +10,7 @@ import { version } from "../../../version.js";
 import type { RegisterRoutes } from "../app.js";
 
 /** What this is, and who asks. */
-export const productRoutes: RegisterRoutes = (app, { service }) => {
+export const productRoutes: RegisterRoutes = (app, { service, authentication }) => {
   app.get(
     "/v1",
     {
@@ -42,13 +42,14 @@ export const productRoutes: RegisterRoutes = (app, { service }) => {
       schema: {
         summary: "Who a client of the gateway is",
         description:
-          "For a gateway that serves many: its own token is bound to no agent, those of its clients may be.",
+          "For a gateway that serves many: its own token is bound to no agent, those of its clients may be. A token of ours, " +
+          "or a JWT of the issuer.",
         body: authenticateRequest,
         response: { 200: authenticateAnswer },
       },
     },
     async (request) => {
-      const principal = await service.authenticate(request.body.token);
+      const principal = await authentication.identify(request.body.token);
       return { principal: principal === null ? null : principalToWire(principal) };
     },
   );
