@@ -6,9 +6,15 @@ const slow = [
   "test/gateway/peers.test.ts",
   "test/gateway/slow-request.test.ts",
   "test/gateway/shutdown.test.ts",
+  "test/gateway/names.test.ts",
+  "test/gateway/crash.test.ts",
+  "test/gateway/remote-original.test.ts",
   "test/gateway/remote.test.ts",
   "test/gateway/many-backends.test.ts",
-  "test/client/http-faults.test.ts",
+  "test/client/http-{faults,gateway}.test.ts",
+  "test/cli/audit.test.ts",
+  "test/backend/ledger/checkpoints.test.ts",
+  "test/backend/http/oidc.test.ts",
   "test/backend/processes.test.ts",
   "test/backend/http/deciders.test.ts",
 ];
@@ -23,7 +29,7 @@ const postgresOnly = [
 
 /** Files that hold for every store: over SQLite in `npm test`, over PostgreSQL with the slow ones. */
 const everyStore = [
-  "test/backend/{approvals,blocks,decisions,declarations,kill,ledger,store-contract,tokens}.test.ts",
+  "test/backend/{agents,approvals,blocks,decisions,declarations,enlisting,events,flood,kill,ledger,store-contract,tokens}.test.ts",
   "test/backend/http/compat/{audit,contract,holes}.test.ts",
 ];
 

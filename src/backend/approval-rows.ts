@@ -37,6 +37,9 @@ export type EndedRow = Pick<
 /** Its columns. */
 export const endedColumns = "id, agent, server, tool, action, digest, expires_at, size";
 
+/** Of a row that is open. */
+export const openCondition = "status IN ('pending', 'approved')";
+
 /** @param live ids of the gateways that are alive: a waiter behind a dead one is gone */
 export function approvalOf(row: ApprovalRow, live: ReadonlySet<string>): Approval {
   return {

@@ -1,17 +1,17 @@
 import type { Approval, ApprovalFilter, ApprovalStatus, Intent, Principal } from "../client/backend.js";
 import { AegisError } from "../errors.js";
+import { killedText, recordChange } from "./approval-ends.js";
 import {
   type ApprovalRow,
   approvalOf,
-  type EndedRow,
-  endedColumns,
-  expiredText,
   isOpen,
+  openCondition,
   settledError,
   settledText,
   unknownApproval,
 } from "./approval-rows.js";
 import type { Batch } from "./batch.js";
+import type { Deadlines } from "./deadlines.js";
 import { redactText } from "./ledger/redact.js";
 import type { OpenApprovals } from "./open-approvals.js";
 import type { Statement, Store } from "./store/store.js";
@@ -19,9 +19,6 @@ import type { Safe } from "./store-key.js";
 
 /** Milliseconds a clock may be set back. An approval from further in the future can not be judged: it has expired. */
 const SKEW = 60_000;
-const OPEN = "status IN ('pending', 'approved')";
-/** Approvals that time or a kill ends in one transaction: the calls of others come in between. */
-const SOME = 200;
 /** Approvals that are read in one go: each may hold as much as a call may send. */
 const PAGE = 20;
 /** Bytes an approval counts for beside its arguments, where a list is bounded. */
@@ -43,8 +40,6 @@ export class Approvals {
   private readonly selectCommitted: Statement;
   private readonly selectAll: Statement;
   private readonly selectStatus: Statement;
-  private readonly selectAnyDue: Statement;
-  private readonly selectKilled: Statement;
   private readonly select: Statement;
   private readonly selectFree: Statement;
   private readonly selectWaiters: Statement;
@@ -55,34 +50,21 @@ export class Approvals {
   private readonly clearWaiter: Statement;
   private readonly setDecided: Statement;
   private readonly setEnded: Statement;
-  private readonly voidSomeOf: Statement;
-  private readonly expireSome: Statement;
-  private readonly expireOne: Statement;
   private readonly selectConsumed: Statement;
-  /**
-   * `performance.now()` at which approvals opened here expire: a clock that is set back does not make them live longer.
-   * With the time they were opened, since a number that was rolled back is given again.
-   */
-  private readonly deadlines = new Map<number, { readonly at: number; readonly opened: number }>();
-
   constructor(
     { reader, writer }: Store,
     private readonly safe: Safe,
     private readonly counted: OpenApprovals,
+    private readonly deadlines: Deadlines,
   ) {
     this.selectCommitted = reader.prepare("SELECT * FROM approvals WHERE id = ?");
     this.selectAll = reader.prepare("SELECT * FROM approvals WHERE id < ? ORDER BY id DESC LIMIT ?");
     this.selectStatus = reader.prepare(
       "SELECT * FROM approvals WHERE status = ? AND id < ? ORDER BY id DESC LIMIT ?",
     );
-    this.selectAnyDue = reader.prepare(`SELECT id FROM approvals WHERE ${OPEN} AND expires_at <= ? LIMIT 1`);
-    this.selectKilled = reader.prepare(
-      `SELECT name FROM agents WHERE status = 'KILLED'
-         AND EXISTS (SELECT 1 FROM approvals WHERE agent = agents.name AND approvals.${OPEN}) LIMIT 1`,
-    );
     this.select = writer.prepare("SELECT * FROM approvals WHERE id = ?");
     this.selectFree = writer.prepare(
-      `SELECT * FROM approvals WHERE digest = ? AND agent = ? AND principal = ? AND ${OPEN} AND waiter_call IS NULL
+      `SELECT * FROM approvals WHERE digest = ? AND agent = ? AND principal = ? AND ${openCondition} AND waiter_call IS NULL
        ORDER BY CASE status WHEN 'approved' THEN 0 ELSE 1 END, id LIMIT 1`,
     );
     this.selectWaiters = writer.prepare(
@@ -115,20 +97,6 @@ export class Approvals {
       `UPDATE approvals SET status = ?, arguments = redacted, waiter_gateway = NULL, waiter_call = NULL,
          consumed_call = ?, decided_reason = coalesce(CAST(? AS TEXT), decided_reason)
        WHERE id = ? AND status = ? RETURNING *`,
-    );
-    const erased = "arguments = redacted, waiter_gateway = NULL, waiter_call = NULL";
-    this.voidSomeOf = writer.prepare(
-      `UPDATE approvals SET status = 'void', ${erased}, decided_reason = ?
-       WHERE id IN (SELECT id FROM approvals WHERE agent = ? AND ${OPEN} ORDER BY id LIMIT ${SOME})
-       RETURNING ${endedColumns}`,
-    );
-    const expire = `UPDATE approvals SET status = 'expired', ${erased} WHERE`;
-    this.expireSome = writer.prepare(
-      `${expire} id IN (SELECT id FROM approvals WHERE ${OPEN} AND expires_at <= ? ORDER BY expires_at LIMIT ${SOME})
-       RETURNING ${endedColumns}`,
-    );
-    this.expireOne = writer.prepare(
-      `${expire} id = ? AND created_at = ? AND ${OPEN} RETURNING ${endedColumns}`,
     );
     this.selectConsumed = writer.prepare("SELECT * FROM approvals WHERE consumed_call = ?");
   }
@@ -245,7 +213,7 @@ export class Approvals {
       size,
     )) as ApprovalRow;
     await this.counted.opened(agent, size);
-    this.deadlines.set(opened.id, { at: performance.now() + expires, opened: batch.now });
+    this.deadlines.set(opened.id, expires, batch.now);
     await batch.emit({ kind: "approval", id: opened.id, status: "pending" });
     return opened;
   }
@@ -297,61 +265,13 @@ export class Approvals {
     await this.end(batch, row, "void", reason, null);
   }
 
-  /**
-   * The oldest of the open approvals of a killed agent; false where those were all. While it is killed none is added, and
-   * a revive waits until there is none: those from before it stay void.
-   */
-  async voidSome(batch: Batch, agent: string): Promise<boolean> {
-    const reason = await killedText(batch, agent);
-    if (reason === null) return false;
-    const rows = (await this.voidSomeOf.all(reason, agent)) as EndedRow[];
-    await this.ended(batch, rows, "void", () => reason);
-    return rows.length === SOME;
-  }
-
-  /** Open approvals of an agent, inside a transaction. */
-  openOf(agent: string): Promise<number> {
-    return this.counted.of(agent);
-  }
-
-  /** A killed agent whose approvals are open still: who killed it did not come to them. Read outside of a transaction. */
-  async ofKilled(): Promise<string | null> {
-    const found = (await this.selectKilled.get()) as { name: string } | undefined;
-    return found?.name ?? null;
-  }
-
-  /** Whether the sweep has something to do; read outside of a transaction. */
-  async anyDue(now: number): Promise<boolean> {
-    return this.overdue().length > 0 || (await this.selectAnyDue.get(now)) !== undefined;
-  }
-
-  /** Ends some of those that are due; false where those were all. */
-  async expireDue(batch: Batch): Promise<boolean> {
-    const rows = (await this.expireSome.all(batch.now)) as EndedRow[];
-    const overdue = this.overdue();
-    for (const [id, opened] of overdue.slice(0, SOME)) {
-      const ended = (await this.expireOne.get(id, opened)) as EndedRow | undefined;
-      // Forgotten only where there is nothing to end: this transaction may be rolled back.
-      if (ended === undefined) this.deadlines.delete(id);
-      else rows.push(ended);
-    }
-    await this.ended(batch, rows, "expired", expiredText);
-    return rows.length >= SOME || overdue.length > SOME;
-  }
-
   /** Checked at every use: nothing runs after its expiry, whenever the sweep comes. */
   async expireIfDue(batch: Batch, row: ApprovalRow): Promise<boolean> {
     if (!isOpen(row)) return false;
-    const deadline = this.deadlines.get(row.id);
-    const overdue = deadline?.opened === row.created_at && performance.now() >= deadline.at;
-    const due = overdue || batch.now >= row.expires_at || batch.now < row.created_at - SKEW;
+    const due =
+      this.deadlines.isOver(row) || batch.now >= row.expires_at || batch.now < row.created_at - SKEW;
     if (due) await this.end(batch, row, "expired", null, null);
     return due;
-  }
-
-  private overdue(): Array<[id: number, opened: number]> {
-    const now = performance.now();
-    return [...this.deadlines].flatMap(([id, { at, opened }]) => (at <= now ? [[id, opened]] : []));
   }
 
   private async end(
@@ -374,25 +294,6 @@ export class Approvals {
     return (await this.setEnded.get("denied", null, null, id, "denied")) as ApprovalRow;
   }
 
-  /** Tells of several that came to one end, and writes that down, in the order in which they were opened. */
-  private async ended(
-    batch: Batch,
-    rows: readonly EndedRow[],
-    status: "void" | "expired",
-    why: (row: EndedRow) => string,
-  ): Promise<void> {
-    if (rows.length === 0) return;
-    const sorted = rows.toSorted((a, b) => a.id - b.id);
-    const sums = new Map<string, { count: number; size: number }>();
-    for (const row of sorted) {
-      const sum = sums.get(row.agent) ?? { count: 0, size: 0 };
-      sums.set(row.agent, { count: sum.count + 1, size: sum.size + row.size });
-      record(batch, row, status, null, why(row));
-    }
-    for (const [agent, { count, size }] of sums) await this.counted.ended(agent, count, size);
-    await batch.emitAll(sorted.map(({ id }) => ({ kind: "approval" as const, id, status })));
-  }
-
   private async changed(
     batch: Batch,
     row: ApprovalRow,
@@ -401,35 +302,8 @@ export class Approvals {
     reason: string,
   ): Promise<void> {
     await batch.emit({ kind: "approval", id: row.id, status });
-    record(batch, row, status, by, reason);
+    recordChange(batch, row, status, by, reason);
   }
-}
-
-function record(
-  batch: Batch,
-  { id, agent, server, tool, action, digest }: EndedRow,
-  status: ApprovalStatus,
-  by: string | null,
-  reason: string,
-): void {
-  batch.records.append({
-    kind: "approval",
-    agent,
-    ...(by === null ? {} : { principal: by }),
-    server,
-    tool,
-    action,
-    decision: status,
-    reason,
-    approval: id,
-    digest,
-  });
-}
-
-/** Why nothing of an agent is decided any more, as a sentence without its full stop; null where it was not killed. */
-async function killedText(batch: Batch, agent: string): Promise<string | null> {
-  const killed = (await batch.agent(agent))?.killed ?? null;
-  return killed === null ? null : `${agent} was killed by ${killed.by}`;
 }
 
 /** Bytes of what is asked about. */

@@ -3,9 +3,11 @@ import type { Logger } from "../log.js";
 import { policySet } from "../policy/load.js";
 import type { PolicySet } from "../policy/policy.js";
 import { Agents } from "./agents.js";
+import { ApprovalEnds } from "./approval-ends.js";
 import { Approvals } from "./approvals.js";
 import { Batch } from "./batch.js";
 import { Blocks } from "./blocks.js";
+import { Deadlines } from "./deadlines.js";
 import { Decisions } from "./decisions.js";
 import { Declarations } from "./declarations.js";
 import { Digester } from "./digest.js";
@@ -56,6 +58,7 @@ export interface Parts {
   readonly agents: Agents;
   readonly approvals: Approvals;
   readonly decisions: Decisions;
+  readonly ends: ApprovalEnds;
   readonly events: Events;
   readonly checkpoints: Checkpoints;
   readonly feed: EventFeed;
@@ -101,9 +104,12 @@ export async function compose(store: Store, options: Composition): Promise<Parts
   const anchors = new Anchors(store, ledger.anchor, log);
   const checkpoints = new Checkpoints(store, commit, anchors, ledger.checkpoint.every, log);
   const key = options.shared ? await StoreKey.of(options.home, store, commit) : null;
-  const approvals = new Approvals(store, key ?? openSafe, new OpenApprovals(store));
+  const counted = new OpenApprovals(store);
+  const deadlines = new Deadlines();
+  const approvals = new Approvals(store, key ?? openSafe, counted, deadlines);
+  const ends = new ApprovalEnds(store, counted, deadlines);
   const membership = new Membership(commit, gateways, events, openCalls, lease.local, log);
-  const sweep = new Sweep(commit, approvals, gateways, events, store, log);
+  const sweep = new Sweep(commit, ends, gateways, events, store, log);
   const feed = new EventFeed(
     store,
     events,
@@ -155,6 +161,7 @@ export async function compose(store: Store, options: Composition): Promise<Parts
     agents,
     approvals,
     decisions,
+    ends,
     events,
     feed,
     gateways,

@@ -30,10 +30,11 @@ export class Digester {
 
   /** @throws where the arguments are not JSON */
   digest(call: Bound): string {
-    const { arguments: written } = call;
+    // By name: what else the intent holds may be a getter, which would parse the arguments.
+    const { agent, server, tool, definition, arguments: written } = call;
     if (written.length < SCRATCH / 4) return this.hmac(boundText(call));
     return createHmac("sha256", this.key)
-      .update(boundText({ ...call, arguments: "" }))
+      .update(boundText({ agent, server, tool, definition, arguments: "" }))
       .update(canonicalBytes(Buffer.from(written, "utf8")))
       .digest("hex");
   }

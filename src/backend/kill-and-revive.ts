@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { KillReceipt, Principal } from "../client/backend.js";
 import { AegisError } from "../errors.js";
 import type { Agents } from "./agents.js";
-import type { Approvals } from "./approvals.js";
+import type { ApprovalEnds } from "./approval-ends.js";
 import type { Batch } from "./batch.js";
 import type { GatewayRow, Gateways } from "./gateways.js";
 import type { GroupCommit } from "./store/commit.js";
@@ -13,12 +13,14 @@ import type { Tokens } from "./tokens.js";
 /** Milliseconds over the longest lease: two looks at the store, and a commit of a gateway that confirms late. */
 const MARGIN = 150;
 const LOOK = 5;
+/** Milliseconds a kill waits until the approvals of its agent are void: of thousands, the last ones become so after it. */
+const VOIDING = 500;
 
 export interface KillParts {
   readonly store: Store;
   readonly commit: GroupCommit<Batch>;
   readonly agents: Agents;
-  readonly approvals: Approvals;
+  readonly ends: ApprovalEnds;
   readonly gateways: Gateways;
   readonly tokens: Tokens;
 }
@@ -30,7 +32,7 @@ export interface KillParts {
  * @throws AegisError `unknown_agent`; `not_permitted` where the token of `by` was revoked meanwhile
  */
 export async function kill(
-  { store, commit, agents, approvals, gateways, tokens }: KillParts,
+  { store, commit, agents, ends, gateways, tokens }: KillParts,
   agent: string,
   by: Principal,
   reason: string,
@@ -39,13 +41,14 @@ export async function kill(
     await tokens.require(batch, by);
     const done = await agents.kill(batch, agent, by, reason);
     // They become void below; from here on none of them lets anything run.
-    const voided = done.already ? 0 : await approvals.openOf(agent);
+    const voided = done.already ? 0 : await ends.openOf(agent);
     return { ...done, voided, alive: await gateways.alive(batch.now, "writer") };
   });
   const { event, alive } = killed;
+  const voiding = voidAll({ commit, ends }, agent).catch(leaveToSweep);
   const [silent] = await Promise.all([
     silentAfter(store, gateways, alive, event),
-    voidAll({ commit, approvals }, agent).catch(leaveToSweep),
+    Promise.race([voiding, sleep(VOIDING, undefined, { ref: false })]),
   ]);
   return {
     agent,
@@ -61,10 +64,10 @@ export async function kill(
 
 /** The open approvals of a killed agent, some at a time: the calls of other agents are not to wait for all of them. */
 export async function voidAll(
-  { commit, approvals }: Pick<KillParts, "commit" | "approvals">,
+  { commit, ends }: Pick<KillParts, "commit" | "ends">,
   agent: string,
 ): Promise<void> {
-  while (await commit.write((batch) => approvals.voidSome(batch, agent)));
+  while (await commit.write((batch) => ends.voidSome(batch, agent)));
 }
 
 /** The kill holds, whatever the store refuses now: the sweep goes on, and a revive comes after it. */
@@ -79,7 +82,7 @@ function leaveToSweep(thrown: unknown): void {
  * @throws AegisError `unknown_agent`; `not_permitted` where the token of `by` was revoked meanwhile
  */
 export async function revive(
-  { store, commit, agents, approvals, gateways, tokens }: KillParts,
+  { store, commit, agents, ends, gateways, tokens }: KillParts,
   agent: string,
   by: Principal,
   reason: string,
@@ -87,7 +90,7 @@ export async function revive(
   const begin = (): Promise<{ event: number | null; alive: GatewayRow[] } | null> =>
     commit.write(async (batch) => {
       await tokens.require(batch, by);
-      if (await approvals.voidSome(batch, agent)) return null;
+      if (await ends.voidSome(batch, agent)) return null;
       const event = await agents.revive(batch, agent, by, reason);
       return { event, alive: await gateways.alive(batch.now, "writer") };
     });

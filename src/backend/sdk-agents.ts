@@ -16,10 +16,8 @@ import { type SdkApprovalParts, SdkApprovals } from "./sdk-approvals.js";
 import type { ActionRule, Declaration, Report, Reported, RuleType, Stats } from "./service.js";
 import type { GroupCommit } from "./store/commit.js";
 import { patiently } from "./store/patience.js";
-import type { Store } from "./store/store.js";
 
 export interface SdkAgentParts extends SdkApprovalParts {
-  readonly store: Store;
   readonly commit: GroupCommit<Batch>;
   readonly agents: Agents;
   readonly approvals: Approvals;
@@ -123,7 +121,7 @@ export class SdkAgents {
   }
 
   stats(): Promise<Stats> {
-    return this.read(() => this.figures.read(Date.now()));
+    return this.read(() => this.figures.read(this.parts.store.now()));
   }
 
   private read<T>(work: () => Promise<T>): Promise<T> {

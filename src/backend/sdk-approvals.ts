@@ -11,6 +11,7 @@ import { redactArguments, redactText } from "./ledger/redact.js";
 import type { PathRedaction } from "./ledger/redact-paths.js";
 import type { PolicySource } from "./policies.js";
 import { sdkCall } from "./sdk-action.js";
+import type { Store } from "./store/store.js";
 import type { Tokens } from "./tokens.js";
 
 /** What an SDK's agent asks a person. */
@@ -26,6 +27,7 @@ export interface SdkRequest {
 }
 
 export interface SdkApprovalParts {
+  readonly store: Store;
   readonly agents: Agents;
   readonly approvals: Approvals;
   readonly declarations: Declarations;
@@ -107,7 +109,7 @@ export class SdkApprovals {
   async look(id: number, by: Principal): Promise<ApprovalStatus | "due" | null> {
     const row = await this.parts.approvals.committed(id);
     if (row === undefined || !isOf(row, by)) return null;
-    return row.status === "pending" && Date.now() >= row.expires_at ? "due" : toldTo(by, row);
+    return row.status === "pending" && this.parts.store.now() >= row.expires_at ? "due" : toldTo(by, row);
   }
 
   /**

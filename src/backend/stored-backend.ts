@@ -147,21 +147,22 @@ export class StoredBackend implements Service {
 
   gateways(): Promise<ReadonlyArray<GatewayInfo & { readonly id: string; readonly startedAt: string }>> {
     return this.read(async () => {
-      const alive = await this.parts.gateways.alive(Date.now(), "reader");
+      const { gateways, store } = this.parts;
+      const alive = await gateways.alive(store.now(), "reader");
       return alive.map(describeGateway);
     });
   }
 
   approvals(filter: ApprovalFilter): Promise<readonly Approval[]> {
-    const { approvals, gateways } = this.parts;
-    return this.read(async () => approvals.list(filter, await gateways.live(Date.now(), "reader")));
+    const { approvals, gateways, store } = this.parts;
+    return this.read(async () => approvals.list(filter, await gateways.live(store.now(), "reader")));
   }
 
   async approval(id: number): Promise<Approval> {
-    const { approvals, gateways } = this.parts;
+    const { approvals, gateways, store } = this.parts;
     const found = await this.read(async () => {
       const row = await approvals.committed(id);
-      return row && approvals.describe(row, await gateways.live(Date.now(), "reader"));
+      return row && approvals.describe(row, await gateways.live(store.now(), "reader"));
     });
     if (found === undefined) throw unknownApproval(id);
     return found;

@@ -1,5 +1,5 @@
 import type { Logger } from "../log.js";
-import type { Approvals } from "./approvals.js";
+import type { ApprovalEnds } from "./approval-ends.js";
 import type { Batch } from "./batch.js";
 import type { Events } from "./events.js";
 import type { Gateways } from "./gateways.js";
@@ -24,7 +24,7 @@ export class Sweep {
 
   constructor(
     private readonly commit: GroupCommit<Batch>,
-    private readonly approvals: Approvals,
+    private readonly ends: ApprovalEnds,
     private readonly gateways: Gateways,
     private readonly events: Events,
     private readonly store: Store,
@@ -53,14 +53,13 @@ export class Sweep {
   }
 
   private async end(now: number): Promise<void> {
-    const { approvals, commit, events, gateways, store } = this;
+    const { commit, ends, events, gateways, store } = this;
     // Some in one transaction: the calls of everybody come in between.
-    if (await approvals.anyDue(store.now()))
-      while (await commit.write((batch) => approvals.expireDue(batch)));
+    if (await ends.anyDue(store.now())) while (await commit.write((batch) => ends.expireDue(batch)));
     if (now >= this.left) {
       this.left = now + LEFT;
-      let killed = await approvals.ofKilled();
-      for (; killed !== null; killed = await approvals.ofKilled()) await voidAll(this, killed);
+      let killed = await ends.ofKilled();
+      for (; killed !== null; killed = await ends.ofKilled()) await voidAll({ commit, ends }, killed);
       if (await gateways.anyGone(store.now()))
         while (await commit.write((batch) => gateways.recoverGone(batch)));
     }

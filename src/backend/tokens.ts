@@ -18,7 +18,7 @@ const roles: readonly string[] = ["agent", "approver", "admin", "auditor"] satis
 
 interface Known {
   readonly principal: Principal;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch, by the store's clock. */
   readonly expires: number;
   /** `performance.now()`. */
   readonly until: number;
@@ -47,7 +47,8 @@ export class Tokens {
   /** How often something was forgotten: what was read before that is not to be remembered. */
   private forgotten = 0;
 
-  constructor({ reader, writer }: Store) {
+  constructor(private readonly store: Store) {
+    const { reader, writer } = store;
     this.select = writer.prepare("SELECT * FROM tokens WHERE id = ?");
     this.selectHash = reader.prepare("SELECT * FROM tokens WHERE hash = ?");
     this.selectAll = reader.prepare("SELECT * FROM tokens ORDER BY id");
@@ -75,7 +76,7 @@ export class Tokens {
   /** The principal, where it was found before and nothing has changed since. */
   remembered(token: string): Principal | undefined {
     const found = this.known.get(hash("sha256", token));
-    if (found === undefined || Date.now() >= found.expires || performance.now() >= found.until)
+    if (found === undefined || this.store.now() >= found.expires || performance.now() >= found.until)
       return undefined;
     return found.principal;
   }
@@ -87,7 +88,7 @@ export class Tokens {
     const { forgotten } = this;
     const until = performance.now() + KNOWN;
     const row = (await this.selectHash.get(digest)) as TokenRow | undefined;
-    if (row === undefined || !isValid(row, Date.now())) return null;
+    if (row === undefined || !isValid(row, this.store.now())) return null;
     const { id, name, role, agent } = row;
     const groups = JSON.parse(row.groups) as string[];
     const trusted = row.trust_declared === 0 ? {} : { trustDeclared: true };

@@ -2,7 +2,7 @@ import { open } from "node:fs/promises";
 import { resolve } from "node:path";
 import type { ExportQuery } from "../backend/ledger/export.js";
 import { AegisError, reasonOf } from "../errors.js";
-import { type LedgerFlags, ledgerPlace, remoteLedger } from "./audit-source.js";
+import { besideTheBackend, type LedgerFlags, ledgerPlace, remoteLedger } from "./audit-source.js";
 import type { CommonOptions, Context } from "./context.js";
 import { person } from "./person.js";
 
@@ -19,12 +19,15 @@ interface Options extends CommonOptions, LedgerFlags {
  * of its own, and signed: so is all that is exported.
  */
 export async function run(context: Context, options: Options): Promise<number> {
-  if (await remoteLedger(context, options)) {
-    throw new AegisError("backend_unsupported", "The backend that was asked for exports over its API.", {
-      hint: "GET /v1/ledger/export, with a token of role auditor; or run this where its database is.",
-    });
+  const remote = await remoteLedger(context, options);
+  if (remote !== null) {
+    throw new AegisError(
+      "backend_unsupported",
+      `${remote.where} names a backend on the other side of HTTP, which exports over its API.`,
+      { hint: `GET /v1/ledger/export, with a token of role auditor. ${besideTheBackend(remote)}` },
+    );
   }
-  const [{ writeLedgerOf }, { exportLines }] = await Promise.all([
+  const [{ writeLedgerOf }, { exportHead, exportLines, storeSource }] = await Promise.all([
     import("../backend/open-ledger.js"),
     import("../backend/ledger/export.js"),
   ]);
@@ -37,10 +40,17 @@ export async function run(context: Context, options: Options): Promise<number> {
   };
   return writeLedgerOf(await ledgerPlace(context, options), async ({ commit, store }) => {
     const { recordExport } = await import("../backend/ledger/export-record.js");
+    const source = storeSource(store);
+    // Refused before it is recorded.
+    await exportHead(source, query);
     await recordExport(commit, query, person());
-    const lines = exportLines(store, query);
+    const lines = exportLines(source, query);
     if (file === undefined) for await (const text of lines) await written(process.stdout, text);
     else context.out.say(`aegis: ${await writeFile(resolve(file), lines)} bytes written to ${file}`);
+    if (agent !== undefined)
+      context.out.say(
+        "aegis: an export of one agent has gaps: it cannot be verified, as one of the whole ledger can",
+      );
     return 0;
   });
 }
@@ -51,9 +61,14 @@ async function writeFile(path: string, lines: AsyncIterable<string>): Promise<nu
     throw new AegisError("usage", `${path} cannot be written: ${reasonOf(thrown)}.`, { cause: thrown });
   });
   try {
-    for await (const text of lines) await file.appendFile(text);
-    await file.sync();
-    return (await file.stat()).size;
+    let bytes = 0;
+    for await (const text of lines) {
+      await file.appendFile(text);
+      bytes += Buffer.byteLength(text);
+    }
+    // A pipe or a device has no disk.
+    if ((await file.stat()).isFile()) await file.sync();
+    return bytes;
   } finally {
     await file.close();
   }

@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import { AegisError } from "../errors.js";
-import { type LedgerFlags, ledgerPlace, remoteLedger } from "./audit-source.js";
+import { besideTheBackend, type LedgerFlags, ledgerPlace, remoteLedger } from "./audit-source.js";
 import type { CommonOptions, Context } from "./context.js";
 import { person } from "./person.js";
 
@@ -12,10 +12,13 @@ interface Options extends CommonOptions, LedgerFlags {
 /** `aegis audit rotate`: moves the oldest records into segment files, which continue to verify. */
 export async function run(context: Context, options: Options): Promise<number> {
   const { home, out } = context;
-  if (await remoteLedger(context, options)) {
-    throw new AegisError("backend_unsupported", "A ledger is rotated where its database is.", {
-      hint: "Run it on that machine, or give the owner's URL of a PostgreSQL database: --database postgres://…",
-    });
+  const remote = await remoteLedger(context, options);
+  if (remote !== null) {
+    throw new AegisError(
+      "backend_unsupported",
+      `A ledger is rotated where its database is, and ${remote.where} names a backend on the other side of HTTP.`,
+      { hint: `${besideTheBackend(remote)} (with its owner's login).` },
+    );
   }
   const [{ writeLedgerOf }, { rotate }] = await Promise.all([
     import("../backend/open-ledger.js"),

@@ -2,7 +2,7 @@ import { resolve } from "node:path";
 import type { VerifyReport } from "../client/backend.js";
 import { AegisError } from "../errors.js";
 import { visible } from "../visible.js";
-import { type LedgerFlags, ledgerPlace, readKeys, remoteLedger } from "./audit-source.js";
+import { besideTheBackend, type LedgerFlags, ledgerPlace, readKeys, remoteLedger } from "./audit-source.js";
 import { type CommonOptions, type Context, withBackend } from "./context.js";
 import type { Output } from "./output.js";
 
@@ -12,6 +12,7 @@ interface Options extends CommonOptions, LedgerFlags {
   /** False: --no-anchor. */
   readonly anchor?: readonly string[] | false;
   readonly segments?: string;
+  readonly allowUnsigned?: boolean;
 }
 
 /** `aegis audit verify`: 0 where everything holds, 1 where something does not. */
@@ -31,11 +32,19 @@ interface Verified {
 
 async function verified(context: Context, options: Options): Promise<Verified> {
   if (options.file !== undefined) return verifyFile(context, options, options.file);
-  if (!(await remoteLedger(context, options))) return verifyStore(context, options);
+  if (options.allowUnsigned) {
+    throw new AegisError("usage", "--allow-unsigned is about an export.", { hint: "Name it with --file." });
+  }
+  const remote = await remoteLedger(context, options);
+  if (remote === null) return verifyStore(context, options);
   if (options.key ?? options.anchor ?? options.segments) {
-    throw new AegisError("usage", "A backend on the other side of HTTP verifies with what it has itself.", {
-      hint: "Do not take its word: aegis audit export --out FILE, then aegis audit verify --file FILE --key ledger.pub",
-    });
+    throw new AegisError(
+      "usage",
+      `${remote.where} names a backend on the other side of HTTP, which verifies with what it has itself.`,
+      {
+        hint: `${besideTheBackend(remote)}. Elsewhere: take GET /v1/ledger/export, then run aegis audit verify --file FILE --key ledger.pub`,
+      },
+    );
   }
   return withBackend(context, options, async ({ backend }) => ({
     report: await backend.verify(),
@@ -59,8 +68,8 @@ async function verifyFile({ home }: Context, options: Options, file: string): Pr
   const anchors = options.anchor
     ? await Promise.all(options.anchor.map((path) => readAnchor(resolve(path))))
     : null;
-  const trust = { keys, anchors, unsigned: Number.MAX_SAFE_INTEGER, past: true } as const;
-  return { report: await verifyExport(resolve(file), trust), source: file };
+  const { allowUnsigned = false } = options;
+  return { report: await verifyExport(resolve(file), { keys, anchors, allowUnsigned }), source: file };
 }
 
 /** The store itself, opened beside whoever writes to it. Nothing is signed by that: what is found is verified. */
@@ -84,8 +93,13 @@ async function verifyStore(context: Context, options: Options): Promise<Verified
 
 function print(out: Output, report: VerifyReport, source: string): void {
   const { ok, records, head, broken, open, evidence } = report;
-  if (!ok) {
-    const where = broken === null ? "" : ` at record ${broken.id}: ${visible(broken.reason)}`;
+  if (!ok && broken === null) {
+    out.line(`${out.style("red", "This cannot be verified")}: ${visible(source)}.`);
+    for (const note of evidence?.notes ?? []) out.line(visible(note));
+    return;
+  }
+  if (broken !== null) {
+    const where = ` at record ${broken.id}: ${visible(broken.reason)}`;
     out.line(`${out.style("red", "The ledger is broken")}${where}.`);
     out.line(
       `The ${records} records before it hold. Keep a copy of ${visible(source)} before anything else is done to it.`,

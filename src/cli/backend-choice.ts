@@ -39,7 +39,9 @@ export async function withAdminToken(choice: RemoteChoice, home: string): Promis
   const file = adminTokenFile(home);
   const token = await readToken(file);
   if (token === null) return choice;
-  return { ...choice, address: { ...address, authorization: bearer(token, `The token in ${file}`) } };
+  const authorization = bearer(token, `The token in ${file}`);
+  const remedy = `It is from ${file}. Restart \`aegis backend\`: it puts a new one there. Or set AEGIS_TOKEN to another.`;
+  return { ...choice, address: { ...address, authorization, remedy } };
 }
 
 /** A sentence where the credential would be seen on the way; null where it would not. */

@@ -139,7 +139,9 @@ export function buildProgram(
     .description("verify, export and rotate the ledger");
   /** One that may work on a store itself. */
   const audits = (command: Command): Command =>
-    command.option("--database <url>", "postgres://… instead of the SQLite file in AEGIS_HOME");
+    command
+      .option("--database <url>", "postgres://… instead of the SQLite file in AEGIS_HOME")
+      .option("--local", "the store in AEGIS_HOME, whichever backend is configured");
   runs(
     audits(printing(audit.command("verify")))
       .description("check every record, link and signature of the ledger, and its anchor")
@@ -147,7 +149,8 @@ export function buildProgram(
       .option("--key <file...>", "public keys to believe, PEM (default: AEGIS_HOME/ledger.pub)")
       .option("--anchor <file...>", "the anchors to compare (default: the configured ones)")
       .option("--no-anchor", "compare none")
-      .option("--segments <dir>", "also verify what was rotated into this folder"),
+      .option("--segments <dir>", "also verify what was rotated into this folder")
+      .option("--allow-unsigned", "with --file: accept records behind its last signature"),
     () => import("./audit-verify.js"),
   );
   runs(
@@ -155,8 +158,8 @@ export function buildProgram(
       .description("write the ledger as text that verifies by itself")
       .addOption(new Option("--format <format>", "its form").choices(["jsonl", "csv"]).default("jsonl"))
       .option("--from <id>", "the first record (default: the oldest)", recordNumber)
-      .option("--to <id>", "the last record (default: the newest)", recordNumber)
-      .option("--agent <name>", "only its records; links between them cannot be checked then")
+      .option("--to <id>", "the last record (default: the newest); on to the signature over it", recordNumber)
+      .option("--agent <name>", "only its records: such an export cannot be verified")
       .option("--out <file>", "where to (default: standard output)"),
     () => import("./audit-export.js"),
   );

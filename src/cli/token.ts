@@ -2,10 +2,12 @@ import type { Role } from "../client/backend.js";
 import { AegisError } from "../errors.js";
 import { agentNameProblem } from "../identity.js";
 import { visible } from "../visible.js";
-import { type Command, type CommonOptions, withBackend } from "./context.js";
+import { adminTokenFile } from "./admin-token.js";
+import { type Command, type CommonOptions, type Session, withBackend } from "./context.js";
 import { readId } from "./decide.js";
 import { tokenJson } from "./json.js";
 import { relativeTime } from "./output.js";
+import { readToken } from "./token-file.js";
 
 interface CreateOptions extends CommonOptions {
   readonly role: Role;
@@ -91,14 +93,28 @@ export const revoke: Command<CommonOptions> = {
   async run(context, options, [text = ""]) {
     const { out } = context;
     const id = readId(text);
-    return withBackend(context, options, async ({ backend, by }) => {
-      await backend.revokeToken(id, by);
+    return withBackend(context, options, async (session) => {
+      const used = await isInUse(id, session, context.home);
+      await session.backend.revokeToken(id, session.by);
       if (out.json) out.document({ id, revoked: true });
       else out.line(`Revoked token ${id}: it opens nothing any more.`);
+      if (used) {
+        out.warn(
+          `token ${id} is the one that commands use here: they are refused from now on. Set AEGIS_TOKEN to another; ` +
+            `where it was from ${adminTokenFile(context.home)}, restarting \`aegis backend\` makes a new one.`,
+        );
+      }
       return 0;
     });
   },
 };
+
+/** It proves who this command is, or the commands that speak to the `aegis backend` of this AEGIS_HOME. */
+async function isInUse(id: number, { backend, kind, by }: Session, home: string): Promise<boolean> {
+  if (kind !== "embedded") return by.token === id;
+  const own = await readToken(adminTokenFile(home));
+  return own !== null && (await backend.authenticate(own))?.token === id;
+}
 
 function stateOf(revokedAt: string | null, expiresAt: string | null): string {
   if (revokedAt !== null) return `revoked ${relativeTime(revokedAt)}`;

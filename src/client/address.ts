@@ -10,6 +10,8 @@ export interface BackendAddress {
   readonly prefix: string;
   /** Value of the Authorization header; null without a credential. Never shown, never logged. */
   readonly authorization: string | null;
+  /** What to do where the backend does not take the credential: it names where that came from. */
+  readonly remedy: string;
   /** For people and logs: the URL without its secret. */
   readonly shown: string;
   /** The credential would cross a network in clear text. */
@@ -41,17 +43,21 @@ export function readAddress(text: string, where: string, token: string | null): 
       hint: "Leave out what begins with ? or #; a token belongs into AEGIS_TOKEN.",
     });
   }
-  const authorization =
-    userinfo(url, where) ?? (token === null ? null : bearer(token, "The token in AEGIS_TOKEN"));
+  const own = userinfo(url, where);
+  const authorization = own ?? (token === null ? null : bearer(token, "The token in AEGIS_TOKEN"));
   const prefix = url.pathname.replace(/\/+$/, "");
   return {
     origin: url.origin,
     prefix,
     authorization,
+    remedy: own === null ? SET_TOKEN : `It stands in the URL of ${where}. Change it there.`,
     shown: visible(url.origin + prefix),
     clearText: authorization !== null && url.protocol === "http:" && !isLoopback(url.hostname),
   };
 }
+
+/** Also where there is none. */
+const SET_TOKEN = "Set AEGIS_TOKEN to a token that an admin of that backend makes: aegis token create";
 
 /** @throws AegisError `usage` where the token could not stand in a header; the message does not show it */
 export function bearer(token: string, what: string): string {

@@ -51,13 +51,13 @@ export class Api {
   }
 
   private notLetIn(): AegisError {
-    const { shown, authorization } = this.requests.address;
+    const { shown, authorization, remedy } = this.requests.address;
     return new AegisError(
       "not_permitted",
       authorization === null
         ? `The backend at ${shown} asks for a token, and none is given.`
         : `The backend at ${shown} does not know the token, or it has expired or was revoked.`,
-      { hint: "Set AEGIS_TOKEN to a token that an admin of that backend makes: aegis token create" },
+      { hint: remedy },
     );
   }
 }

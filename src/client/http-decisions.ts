@@ -15,6 +15,13 @@ const WORTHWHILE = 50;
 
 /** Milliseconds after which a decision whose answer was not heard is recorded, or never will be. */
 const LATEST = 5_000;
+const UNHEARD = "The backend's answer did not reach the gateway.";
+
+/** What became of the questions about one call. */
+interface Trace {
+  /** One of them may have been recorded, and its answer did not come. */
+  lost: boolean;
+}
 
 /** What a gateway asks of every call, and tells of its end. */
 export class Decisions {
@@ -22,27 +29,35 @@ export class Decisions {
   /** The approvals that calls wait on here, by call. */
   readonly held = new Map<string, number>();
   private readonly outbox: Outbox<Outcome>;
-  /** Calls of which the answer was not heard, and the end is to be told again. */
-  private readonly unheard = new Set<string>();
+  /** Calls of which an answer was not heard: their end, once it is known, is told when that is surely written. */
+  private readonly unheard = new Map<string, Outcome | null>();
 
   constructor(
     private readonly api: Api,
     private readonly principal: Principal,
-    /** Told that the backend does not know the gateway (any more). */
-    private readonly onForgotten: () => void,
+    /** Told that the backend does not know the gateway of this id (any more). */
+    private readonly onForgotten: (gateway: string) => void,
     log: Logger,
   ) {
-    this.outbox = new Outbox<Outcome>("outcomes", mostOutcomes, (batch) => this.deliver(batch), log);
+    this.outbox = new Outbox<Outcome>(
+      "outcomes",
+      mostOutcomes,
+      (batch) => this.deliver(batch),
+      log,
+      ({ call }) => this.settled(call),
+    );
   }
 
   async decide(intent: Intent): Promise<Verdict> {
     this.open.asked(intent.call);
+    const trace: Trace = { lost: false };
     try {
-      const verdict = await this.ask("/v1/decisions", intent, this.intent(intent));
+      const verdict = await this.ask(trace, "/v1/decisions", intent, this.intent(intent));
       this.note(verdict);
       return verdict;
     } catch (thrown) {
-      this.settleUnheard(intent, thrown);
+      if (trace.lost) this.endUnheard(intent);
+      else this.open.ended(intent.call);
       throw thrown;
     }
   }
@@ -50,24 +65,36 @@ export class Decisions {
   async release(intent: Intent, approval: number | null): Promise<Verdict> {
     this.open.asked(intent.call);
     const again = { ...this.intent(intent), approval: null };
-    const verdict = await this.ask(
-      "/v1/decisions/release",
-      intent,
-      { ...this.intent(intent), approval },
-      // An approval is used once: asked again, only a renewal can say whether it was by this call.
-      approval === null ? undefined : (said) => (said.approval?.status === "consumed" ? again : null),
-    );
-    this.note(verdict);
-    return verdict;
+    const trace: Trace = { lost: false };
+    try {
+      const verdict = await this.ask(
+        trace,
+        "/v1/decisions/release",
+        intent,
+        { ...this.intent(intent), approval },
+        // An approval is used once: asked again, only a renewal can say whether it was by this call.
+        approval === null ? undefined : (said) => (said.approval?.status === "consumed" ? again : null),
+      );
+      this.note(verdict);
+      return verdict;
+    } catch (thrown) {
+      if (trace.lost) this.awaitUnheard(intent.call, null);
+      throw thrown;
+    }
   }
 
   outcome(outcome: Outcome): void {
-    this.held.delete(outcome.call);
-    this.outbox.push(outcome);
+    const { call } = outcome;
+    this.held.delete(call);
+    // Told now it would be the only end of the call, with an ALLOW behind it.
+    if (this.unheard.has(call))
+      this.unheard.set(call, { ...outcome, outcome: "not_forwarded", reason: UNHEARD });
+    else this.outbox.push(outcome);
   }
 
-  close(): Promise<void> {
-    return this.outbox.close();
+  /** @returns whether every call has ended at the backend */
+  async close(): Promise<boolean> {
+    return (await this.outbox.close()) && this.open.isEmpty;
   }
 
   /**
@@ -77,21 +104,31 @@ export class Decisions {
    * @param followUp what to ask where the second answer may be about the first question
    */
   private async ask(
+    trace: Trace,
     path: string,
     intent: Intent,
     body: object,
     followUp?: (verdict: Verdict) => object | null,
   ): Promise<Verdict> {
     try {
-      return await this.askWithin(performance.now() + DEADLINE, path, intent, body, followUp);
+      return await this.askWithin(performance.now() + DEADLINE, trace, path, intent, body, followUp);
     } catch (thrown) {
-      if (thrown instanceof AegisError && thrown.code === "unknown_gateway") this.onForgotten();
-      throw thrown;
+      trace.lost ||= mayBeWritten(thrown);
+      if (!(thrown instanceof AegisError && thrown.code === "unknown_gateway")) throw thrown;
+      this.onForgotten(intent.gateway);
+      // The caller reads this: what the backend says is meant for gateways.
+      throw new AegisError(
+        "unknown_gateway",
+        "The backend does not know this gateway any more, which registers with it again; the call was not run. " +
+          "Repeat exactly the same call: an approval that was given for it is picked up.",
+        { cause: thrown },
+      );
     }
   }
 
   private async askWithin(
     until: number,
+    trace: Trace,
     path: string,
     intent: Intent,
     body: object,
@@ -111,6 +148,7 @@ export class Decisions {
     } catch (thrown) {
       if (!(thrown instanceof NoAnswer && thrown.broke) || until - performance.now() < WORTHWHILE)
         throw thrown;
+      trace.lost = true;
       const verdict = this.verdict(await once(body), intent);
       const next = followUp?.(verdict) ?? null;
       return next === null ? verdict : this.verdict(await once(next), intent);
@@ -143,21 +181,20 @@ export class Decisions {
    * The decision may have been recorded, and nobody else will say how it ended (threat L3). It may also still be on its
    * way into the ledger, and an outcome that comes before it counts for nothing: so that is told once more.
    */
-  private settleUnheard(intent: Intent, thrown: unknown): void {
-    const refused = thrown instanceof AegisError && thrown.code !== "backend_unavailable";
-    if (refused || (thrown instanceof NoAnswer && !thrown.sent)) {
-      this.open.ended(intent.call);
-      return;
-    }
-    const { call, agent, principal, server, tool, action } = intent;
-    const reason = "The backend's answer did not reach the gateway.";
-    const unheard = { call, agent, principal, server, tool, action, duration: 0, reason };
+  private endUnheard({ call, agent, principal, server, tool, action }: Intent): void {
+    const unheard = { call, agent, principal, server, tool, action, duration: 0, reason: UNHEARD };
     const ended: Outcome = { ...unheard, outcome: "not_forwarded" };
-    this.unheard.add(call);
+    this.awaitUnheard(call, ended);
     this.outbox.push(ended);
+  }
+
+  private awaitUnheard(call: string, ended: Outcome | null): void {
+    this.unheard.set(call, ended);
     setTimeout(() => {
+      const outcome = this.unheard.get(call) ?? null;
       this.unheard.delete(call);
-      this.outbox.push(ended);
+      // Null where it has not ended here yet: then its end comes late enough by itself.
+      if (outcome !== null) this.outbox.push(outcome);
     }, LATEST).unref();
   }
 
@@ -173,6 +210,17 @@ export class Decisions {
   private async deliver(batch: readonly Outcome[]): Promise<void> {
     const outcomes = batch.map((each) => outcomeToWire(each, this.named(each.principal)));
     await this.api.post("/v1/outcomes", { outcomes }, nothingWire);
-    for (const { call } of batch) if (!this.unheard.has(call)) this.open.ended(call);
+    for (const { call } of batch) this.settled(call);
   }
+
+  /** Nothing more is told of the call. */
+  private settled(call: string): void {
+    if (!this.unheard.has(call)) this.open.ended(call);
+  }
+}
+
+/** A refusal says that nothing was written, and so does a question that was never sent. */
+function mayBeWritten(thrown: unknown): boolean {
+  if (thrown instanceof NoAnswer) return thrown.sent;
+  return !(thrown instanceof AegisError) || thrown.code === "backend_unavailable";
 }

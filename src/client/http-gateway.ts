@@ -41,6 +41,8 @@ export interface EnlistmentParts {
 /** This process as a gateway of the backend: known by an id, alive by its heartbeat, told of events. */
 export class Enlistment {
   private id: string | null = null;
+  /** The id that new calls begin with: behind `id` until its agents are known too. */
+  private named: string | null = null;
   private event = 0;
   private pulse: NodeJS.Timeout | null = null;
   private following: Promise<void> | null = null;
@@ -66,25 +68,31 @@ export class Enlistment {
   /** @returns the id that begins the ids of the calls @throws AegisError */
   async begin(): Promise<string> {
     const id = await this.enlist();
+    this.named = id;
     this.following = this.follow();
     return id;
   }
 
-  /** Says good-bye. Where that does not arrive, the backend finds out by the silence. */
-  async end(): Promise<void> {
+  /**
+   * Says good-bye. Where that does not arrive, the backend finds out by the silence.
+   *
+   * @param ended every call has ended at the backend; else nothing is said, and it writes their ends when it finds out
+   */
+  async end(ended: boolean): Promise<void> {
     this.over.abort();
     if (this.pulse !== null) clearInterval(this.pulse);
     this.heard.stop();
     await this.stream.close();
     await this.following;
-    if (this.id === null) return;
+    if (this.id === null || !ended) return;
     await this.parts.api
       .post("/v1/gateways/leave", { gateway: this.id }, nothingWire, { deadline: 500 })
       .catch((thrown: unknown) => this.parts.log.debug({ reason: reasonOf(thrown) }, "no good-bye"));
   }
 
-  /** The backend does not know it any more: it enlists again, under another id. */
-  forget(): void {
+  /** The backend does not know this id (any more): where it is the present one, it enlists again under another. */
+  forget(id: string): void {
+    if (id !== this.id) return;
     this.forgotten = true;
     this.stream.stop("the backend has forgotten this gateway");
   }
@@ -112,7 +120,7 @@ export class Enlistment {
     const { api, log, mark } = this.parts;
     api.post("/v1/gateways/heartbeat", { gateway: id, mark: mark() }, heartbeatAnswer).then(
       ({ known }) => {
-        if (!known && this.id === id) this.forget();
+        if (!known) this.forget(id);
       },
       (thrown: unknown) => log.debug({ reason: reasonOf(thrown) }, "no sign of life could be given"),
     );
@@ -125,7 +133,8 @@ export class Enlistment {
     let failures = 0;
     while (!signal.aborted) {
       try {
-        if (this.forgotten) await this.enlistAnew();
+        if (this.forgotten) await this.enlist();
+        if (this.named !== this.id) await this.rename();
         await this.stream.read(
           `/v1/gateways/events?gateway=${encodeURIComponent(this.id ?? "")}`,
           String(this.event),
@@ -154,9 +163,11 @@ export class Enlistment {
   }
 
   /** Its calls under way keep the id they began with; new ones begin with the new one. */
-  private async enlistAnew(): Promise<void> {
-    const id = await this.enlist();
+  private async rename(): Promise<void> {
+    const { id } = this;
+    if (id === null) return;
     await this.parts.state.ensureAll();
+    this.named = id;
     this.renamed(id);
   }
 

@@ -14,8 +14,10 @@ const AT_ONCE = 16;
  */
 export class KnownState {
   private readonly agents = new Map<string, AgentStatus>();
-  /** Agents of which something was heard while their state is being read: what is read is older. */
-  private readonly heard = new Set<string>();
+  /** Counts questions and events. */
+  private count = 0;
+  /** Of each agent, the number of the newest event, or of the newest question that was answered. */
+  private readonly newest = new Map<string, number>();
 
   constructor(
     private readonly api: Api,
@@ -26,15 +28,22 @@ export class KnownState {
 
   /** An event that came says so. */
   believe(agent: string, status: AgentStatus): void {
-    this.heard.add(agent);
+    this.newest.set(agent, ++this.count);
     if (this.agents.has(agent) || status === "KILLED") this.agents.set(agent, status);
   }
 
-  /** Creates the agent where it is unknown. @throws AegisError */
+  /**
+   * Creates the agent where it is unknown. An answer that was asked for before the newest event, or before a question
+   * that has its answer, may be older than that: it changes nothing.
+   *
+   * @returns the agent with the status that is believed @throws AegisError
+   */
   async ensure(name: string): Promise<Agent> {
-    this.heard.delete(name);
+    const asked = ++this.count;
     const agent = agentFromWire(await this.api.post("/v1/agents", { name }, agentWire));
-    if (this.heard.has(name)) return agent;
+    if (asked < (this.newest.get(name) ?? 0))
+      return { ...agent, status: this.agents.get(name) ?? agent.status };
+    this.newest.set(name, asked);
     const before = this.agents.get(name) ?? "ACTIVE";
     this.agents.set(name, agent.status);
     if (before !== agent.status)

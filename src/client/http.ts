@@ -67,7 +67,7 @@ export class HttpBackend implements Backend {
   ) {
     this.description = `aegis ${version} at ${api.shown}`;
     this.listeners = new Listeners(log);
-    this.decisions = new Decisions(api, principal, () => this.enlistment?.forget(), log);
+    this.decisions = new Decisions(api, principal, (id) => this.enlistment?.forget(id), log);
     this.state = new KnownState(api, this.listeners, () => this.decisions.held.values());
     this.credentials = new Credentials(api);
     this.detachments = new Outbox<Detachment>("callers that are gone", 1, (batch) => this.detach(batch), log);
@@ -212,8 +212,8 @@ export class HttpBackend implements Backend {
   }
 
   private async end(): Promise<void> {
-    await Promise.all([this.decisions.close(), this.detachments.close()]);
-    await this.enlistment?.end();
+    const [ended] = await Promise.all([this.decisions.close(), this.detachments.close()]);
+    await this.enlistment?.end(ended);
     await this.api.requests.close();
   }
 

@@ -26,6 +26,10 @@ export class OpenCalls {
     this.floors.delete(call);
   }
 
+  get isEmpty(): boolean {
+    return this.floors.size === 0;
+  }
+
   has(call: string): boolean {
     return this.floors.has(call);
   }

@@ -22,6 +22,8 @@ interface Entry {
   /** `performance.now()` and wall clock at which it expires. */
   readonly deadline: number;
   readonly expiresAt: number;
+  /** Which of the backend's stores numbered it, counted from when this process began. */
+  readonly store: number;
   status: ApprovalStatus;
   /** The call that waits on it. */
   waiter: string | null;
@@ -35,6 +37,7 @@ interface Entry {
 export class OriginalApprovals {
   private readonly entries = new Map<number, Entry>();
   private newest = 0;
+  private store = 0;
   private stopped = false;
 
   constructor(
@@ -62,8 +65,7 @@ export class OriginalApprovals {
       entry.waiter = null;
     }
     const args = intent.arguments === "" ? "{}" : intent.arguments;
-    const id = await this.api.ask(intent.agent, intent.action, args, until - performance.now());
-    this.restarted(id);
+    const id = await this.open(intent.agent, intent.action, args, until);
     const now = Date.now();
     const entry: Entry = {
       id,
@@ -74,6 +76,7 @@ export class OriginalApprovals {
       createdAt: now,
       deadline: performance.now() + this.expires,
       expiresAt: now + this.expires,
+      store: this.store,
       status: "pending",
       waiter: intent.call,
       timer: null,
@@ -184,12 +187,25 @@ export class OriginalApprovals {
     entry.timer = null;
   }
 
+  /** @throws AegisError */
+  private async open(agent: string, action: string, args: string, until: number): Promise<number> {
+    for (;;) {
+      // As of the question: the answers to two at once may come in any order.
+      const { newest, store } = this;
+      const id = await this.api.ask(agent, action, args, until - performance.now());
+      const changed = store !== this.store;
+      const twice = id > newest && this.entries.get(id)?.store === this.store;
+      if (!changed && (id <= newest || twice)) this.restarted(id);
+      // Which of two stores numbered this one is not known: nobody waits on it.
+      if (changed || twice) continue;
+      this.newest = Math.max(this.newest, id);
+      return id;
+    }
+  }
+
   /** Numbers that begin again mean another store: what is approved there was asked by somebody else (Z11). */
   private restarted(id: number): void {
-    if (id > this.newest) {
-      this.newest = id;
-      return;
-    }
+    this.store++;
     this.newest = id;
     for (const entry of this.entries.values()) {
       if (!isOpen(entry)) continue;

@@ -113,8 +113,9 @@ export class OriginalDecisions {
       const reason = `Blocked: the agent ${agent} is not known to this backend.`;
       return { sentAt, rule: null, refusal: await this.block(intent, null, reason, until) };
     }
-    await this.latch.saw(agent, status);
-    if (this.latch.isKilled(agent)) {
+    await this.latch.saw(agent, status, sentAt);
+    // Whatever newer answers say: a call that was told so itself does not run.
+    if (status === "PAUSED" || this.latch.isKilled(agent)) {
       const reason = `The agent ${agent} was stopped by a person.`;
       this.over(intent.call);
       await this.write(intent, "KILLED", reason, until);

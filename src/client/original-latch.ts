@@ -13,6 +13,8 @@ const LOOK_IDLE = 5_000;
  */
 export class Latch {
   private readonly agents = new Map<string, "ACTIVE" | "KILLED">();
+  /** `performance.now()` at which the newest answer about an agent was asked for. */
+  private readonly askedAt = new Map<string, number>();
   /** The agent of every call that was allowed or is held. */
   private readonly open = new Map<string, string>();
   private timer: NodeJS.Timeout | null = null;
@@ -37,8 +39,15 @@ export class Latch {
     return this.agents.get(agent) === "KILLED";
   }
 
-  /** Takes in what the backend says of an agent, and tells of a kill or its end. */
-  async saw(agent: string, status: OriginalStatus): Promise<void> {
+  /**
+   * Takes in what the backend says of an agent, and tells of a kill or its end. What was asked for before the newest
+   * answer is older than that, and changes nothing: a kill is not undone by an answer that was slow.
+   *
+   * @param sentAt `performance.now()` right before it was asked for
+   */
+  async saw(agent: string, status: OriginalStatus, sentAt: number): Promise<void> {
+    if (sentAt < (this.askedAt.get(agent) ?? 0)) return;
+    this.askedAt.set(agent, sentAt);
     const before = this.agents.get(agent) ?? "ACTIVE";
     const now = status === "PAUSED" ? "KILLED" : status === "ACTIVE" ? "ACTIVE" : before;
     this.agents.set(agent, now);
@@ -77,7 +86,8 @@ export class Latch {
     const busy = new Set(this.open.values());
     for (const agent of busy.size > 0 ? busy : this.agents.keys()) {
       try {
-        await this.saw(agent, (await this.api.agentStatus(agent)).status);
+        const { status, sentAt } = await this.api.agentStatus(agent);
+        await this.saw(agent, status, sentAt);
       } catch (thrown) {
         // Every call asks for itself; what runs goes on until the backend can be read again.
         this.log.debug({ agent, reason: reasonOf(thrown) }, "the agent's status cannot be read");

@@ -20,7 +20,7 @@ import type {
   Verdict,
 } from "./backend.js";
 import { Listeners } from "./listeners.js";
-import { OriginalApi } from "./original-api.js";
+import { OriginalApi, type OriginalStatus } from "./original-api.js";
 import { OriginalApprovals } from "./original-approvals.js";
 import { OriginalDecisions } from "./original-decisions.js";
 import { Latch } from "./original-latch.js";
@@ -59,10 +59,10 @@ export class OriginalBackend implements Backend {
   }
 
   async ensureAgent(name: string): Promise<void> {
-    const { status } = await this.api.agentStatus(name);
+    const { status, sentAt } = await this.api.agentStatus(name);
     // Registering sets the status, and so would undo a kill: never where there is one.
     if (status === null) await this.api.register(name);
-    await this.latch.saw(name, status);
+    await this.latch.saw(name, status, sentAt);
   }
 
   decide(intent: Intent): Promise<Verdict> {
@@ -108,7 +108,7 @@ export class OriginalBackend implements Backend {
   }
 
   async kill(agent: string, by: Principal, reason: string): Promise<KillReceipt> {
-    const already = (await this.statusOf(agent)) === "PAUSED";
+    const already = (await this.statusOf(agent)).status === "PAUSED";
     if (!already) await this.setStatus(agent, "PAUSED", `killed by ${by.name}`, reason);
     await this.approved.voidAll(agent);
     return { agent, already, gateways: [], voided: 0 };
@@ -116,9 +116,9 @@ export class OriginalBackend implements Backend {
 
   /** Also where it is no longer paused because it registered again: gateways that saw the kill wait for ACTIVE. */
   async revive(agent: string, by: Principal, reason: string): Promise<void> {
-    if ((await this.statusOf(agent)) !== "ACTIVE")
-      await this.setStatus(agent, "ACTIVE", `revived by ${by.name}`, reason);
-    await this.latch.saw(agent, "ACTIVE");
+    const { status, sentAt } = await this.statusOf(agent);
+    if (status === "ACTIVE") await this.latch.saw(agent, status, sentAt);
+    else await this.setStatus(agent, "ACTIVE", `revived by ${by.name}`, reason);
   }
 
   /** It keeps none. */
@@ -197,9 +197,11 @@ export class OriginalBackend implements Backend {
   }
 
   /** @throws AegisError `unknown_agent` */
-  private async statusOf(agent: string): Promise<"REGISTERED" | "ACTIVE" | "PAUSED" | "COMPLETED"> {
-    const { status } = await this.api.agentStatus(agent);
-    if (status !== null) return status;
+  private async statusOf(
+    agent: string,
+  ): Promise<{ readonly status: OriginalStatus; readonly sentAt: number }> {
+    const answer = await this.api.agentStatus(agent);
+    if (answer.status !== null) return answer;
     const meant = nearest(
       agent,
       (await this.api.agents()).map(({ name }) => name),
@@ -221,7 +223,7 @@ export class OriginalBackend implements Backend {
     reason: string,
   ): Promise<void> {
     await this.api.setStatus(agent, status);
-    const { status: now } = await this.api.agentStatus(agent);
+    const { status: now, sentAt } = await this.api.agentStatus(agent);
     if (now !== status) {
       throw new AegisError(
         "backend_unavailable",
@@ -231,7 +233,7 @@ export class OriginalBackend implements Backend {
         },
       );
     }
-    await this.latch.saw(agent, now);
+    await this.latch.saw(agent, now, sentAt);
     const why = reason === "" ? "" : `: ${reason}`;
     this.decisions.later.push({
       agent,

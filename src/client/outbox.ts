@@ -26,17 +26,20 @@ export class Outbox<Item> {
   /**
    * @param deliver sends one batch; resolves once it is durable
    * @param most items of one batch
+   * @param displaced told of an item that will not be sent (again) because others took its place
    */
   constructor(
     private readonly what: string,
     private readonly most: number,
     private readonly deliver: (batch: readonly Item[]) => Promise<void>,
     private readonly log: Logger,
+    private readonly displaced: (item: Item) => void = () => {},
   ) {}
 
   push(item: Item): void {
     if (this.items.length >= KEPT) {
-      this.items.shift();
+      const [oldest] = this.items.splice(0, 1);
+      if (oldest !== undefined) this.displaced(oldest);
       if (this.lost++ === 0)
         this.log.error({ kept: KEPT }, `${this.what} were lost: the backend is away for too long`);
     }
@@ -44,8 +47,12 @@ export class Outbox<Item> {
     this.schedule(RIDE);
   }
 
-  /** Sends what is left, for a second at most. */
-  async close(): Promise<void> {
+  /**
+   * Sends what is left, for a second at most.
+   *
+   * @returns whether everything that was ever put in has left it otherwise than by being displaced
+   */
+  async close(): Promise<boolean> {
     const until = performance.now() + FLUSH;
     this.closed = true;
     if (this.timer !== null) clearTimeout(this.timer);
@@ -55,6 +62,7 @@ export class Outbox<Item> {
       if (this.failures > 0) await pause(Math.min(AGAIN, until - performance.now()));
     }
     if (this.items.length > 0) this.log.error({ count: this.items.length }, `${this.what} could not be sent`);
+    return this.items.length === 0 && this.lost === 0;
   }
 
   private schedule(wait: number): void {

@@ -1,11 +1,21 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Backend, BackendEvent, Intent, Verdict } from "../../src/client/backend.js";
+import type { Service } from "../../src/backend/service.js";
+import type { BackendEvent, Intent, Verdict } from "../../src/client/backend.js";
 import { type Place, stores } from "../fixtures/backend/places.js";
-import { agent, caller, intent, makeHome, open, person, waitFor } from "../fixtures/backend/store.js";
+import {
+  agent,
+  caller,
+  intent,
+  makeHome,
+  open,
+  outcomeOf,
+  person,
+  waitFor,
+} from "../fixtures/backend/store.js";
 
 describe.each(stores)("$name:", ({ make }) => {
   let place: Place;
-  let backend: Backend;
+  let backend: Service;
   let gateway: string;
 
   beforeEach(async () => {
@@ -58,17 +68,76 @@ describe.each(stores)("$name:", ({ make }) => {
       expect(await backend.approvals({ status: "denied" })).toEqual([]);
     });
 
-    test("runs once it is approved, and the approval is used up", async () => {
+    test("runs once it is approved, and the approval is used up by it alone", async () => {
       const call = write();
       const id = await approved(call);
       const verdict = await backend.release(call, id);
       expect(verdict).toMatchObject({ decision: "ALLOW", approval: { id, status: "consumed" } });
       expect(verdict.leaseUntil).toBeGreaterThan(performance.now());
       expect(verdict.reason).toContain("approved by os:ada");
-      const again = await backend.release(call, id);
-      expect(again.decision).toBe("BLOCK");
-      expect(again.leaseUntil).toBeUndefined();
+      const another = await backend.release(write(), id);
+      expect(another).toMatchObject({ decision: "BLOCK", reason: expect.stringContaining("has been used") });
+      expect(another.leaseUntil).toBeUndefined();
       expect(await backend.approval(id)).toMatchObject({ status: "consumed", decidedBy: "os:ada" });
+    });
+
+    test("whose release was granted and the answer lost is released again, until it has ended", async () => {
+      const call = write();
+      const id = await approved(call);
+      await backend.release(call, id);
+      const [before] = await backend.agents();
+      const again = await backend.release(call, id);
+      expect(again).toMatchObject({ decision: "ALLOW", approval: { id, status: "consumed" } });
+      expect(again.leaseUntil).toBeGreaterThan(performance.now());
+      expect((await backend.agents())[0]).toMatchObject({ allowed: before?.allowed });
+      const other = { ...call, arguments: '{"path":"/etc/passwd"}' };
+      expect((await backend.release(other, id)).decision).toBe("BLOCK");
+      await backend.conclude([outcomeOf(call)]);
+      expect(await backend.release(call, id)).toMatchObject({
+        decision: "BLOCK",
+        reason: expect.stringContaining("has ended"),
+      });
+    });
+
+    test("whose answer was lost is not released again after a kill", async () => {
+      const call = write();
+      const id = await approved(call);
+      await backend.release(call, id);
+      await backend.kill(agent, person(), "");
+      expect((await backend.release(call, id)).decision).toBe("KILLED");
+    });
+
+    test("is not released again, and its lease not renewed, once its approver's token is revoked", async () => {
+      const wanted = { name: "bob", role: "approver" } as const;
+      const { id: token, token: secret } = await backend.createToken(wanted, person());
+      const bob = await backend.authenticate(secret);
+      if (bob === null) throw new Error("no principal");
+      const call = write();
+      const id = await hold(call);
+      await backend.decideApproval(id, "approved", bob, "fine");
+      await backend.release(call, id);
+      expect((await backend.release(call, null)).decision).toBe("ALLOW");
+      await backend.revokeToken(token, person());
+      for (const approval of [null, id]) {
+        const verdict = await backend.release(call, approval);
+        expect(verdict).toMatchObject({
+          decision: "BLOCK",
+          reason: expect.stringContaining("the token that approved it was revoked"),
+        });
+        expect(verdict.leaseUntil).toBeUndefined();
+      }
+    });
+
+    test("whose gateway lost the answer lets go of the approval by its outcome", async () => {
+      const [lost, repeat] = [write(), write()];
+      const id = await hold(lost);
+      expect((await backend.approval(id)).waiting).toBe(true);
+      // Of somebody else's call it would let go of nothing.
+      await backend.conclude([outcomeOf(lost, { outcome: "not_forwarded", principal: "stdio:other" })]);
+      expect((await backend.approval(id)).waiting).toBe(true);
+      await backend.conclude([outcomeOf(lost, { outcome: "not_forwarded" })]);
+      expect((await backend.approval(id)).waiting).toBe(false);
+      expect(await hold(repeat)).toBe(id);
     });
 
     test("that was released may have its lease renewed, but not after a kill", async () => {

@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Backend } from "../../src/client/backend.js";
+import type { Service } from "../../src/backend/service.js";
 import { type Place, stores } from "../fixtures/backend/places.js";
 import { agent, caller, intent, open, outcomeOf, person } from "../fixtures/backend/store.js";
 
 describe.each(stores)("$name:", ({ make }) => {
   let place: Place;
-  let backend: Backend;
+  let backend: Service;
   let gateway: string;
 
   beforeEach(async () => {
@@ -127,6 +127,33 @@ describe.each(stores)("$name:", ({ make }) => {
       expect(await backend.verify()).toMatchObject({ ok: true });
     });
 
+    test("harms nobody whose call ends in the same turn", async () => {
+      const [call, mine] = [intent(gateway), intent(gateway)];
+      await backend.decide(call);
+      await backend.decide(mine);
+      const results = await Promise.allSettled([
+        backend.decide({ ...intent(gateway, "read", '{"path":"/etc"}'), call: call.call }),
+        backend.conclude([outcomeOf(mine)]),
+      ]);
+      expect(results).toMatchObject([
+        { status: "fulfilled", value: { decision: "BLOCK" } },
+        { status: "fulfilled" },
+      ]);
+      const ended = await backend.records({ limit: 10, kinds: ["outcome"] });
+      expect(ended).toMatchObject([{ call: mine.call, outcome: "ok" }]);
+    });
+
+    test("and ends in the same turn, twice, has one outcome", async () => {
+      const call = intent(gateway);
+      await Promise.all([
+        backend.decide(call),
+        backend.conclude([outcomeOf(call), outcomeOf(call, { outcome: "error" })]),
+        backend.conclude([outcomeOf(call, { outcome: "unknown" })]),
+      ]);
+      const ended = await backend.records({ limit: 10, kinds: ["outcome"] });
+      expect(ended).toMatchObject([{ call: call.call, outcome: "ok" }]);
+    });
+
     test("as another call is refused", async () => {
       const call = intent(gateway);
       await backend.decide(call);
@@ -150,6 +177,16 @@ describe.each(stores)("$name:", ({ make }) => {
         kind: "decision",
         release: true,
       });
+    });
+
+    test("is not renewed for a call that has ended, also in the same turn", async () => {
+      const call = intent(gateway);
+      await backend.decide(call);
+      const [, same] = await Promise.all([backend.conclude([outcomeOf(call)]), backend.release(call, null)]);
+      for (const verdict of [same, await backend.release(call, null)]) {
+        expect(verdict).toMatchObject({ decision: "BLOCK", reason: expect.stringContaining("has ended") });
+        expect(verdict.leaseUntil).toBeUndefined();
+      }
     });
 
     test("is not renewed for a killed agent", async () => {

@@ -28,6 +28,17 @@ test("is an HMAC-SHA256 of what the call is, short or long", () => {
   );
 });
 
+test("asks nothing of a call but what it binds: long arguments are not parsed for it", () => {
+  const one = {
+    ...call,
+    arguments: JSON.stringify("x".repeat(30_000)),
+    get parsed(): unknown {
+      throw new Error("they are parsed");
+    },
+  };
+  expect(new Digester(randomBytes(32)).digest(one)).toHaveLength(64);
+});
+
 test("two calls have the same text only where they are the same call", () => {
   const names = fc.record({
     agent: fc.string(),

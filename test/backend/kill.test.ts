@@ -99,6 +99,17 @@ describe.each(stores)("$name:", ({ make }) => {
       expect((await backend.kill(agent, person(), "")).gateways).toMatchObject([{ confirmed: false }]);
     });
 
+    test("is not confirmed by what happens after a listener failed with it", async () => {
+      const { id } = await backend.createToken({ name: "ci", role: "auditor" }, person());
+      backend.subscribe(async (event) => {
+        if (event.kind !== "kill") return;
+        // Well within the time that the kill waits.
+        setImmediate(() => void backend.revokeToken(id, person()));
+        throw new Error("no");
+      });
+      expect((await backend.kill(agent, person(), "")).gateways).toMatchObject([{ confirmed: false }]);
+    });
+
     test("is not held up by what listeners do with other events", async () => {
       backend.subscribe((event) => (event.kind === "approval" ? new Promise(() => {}) : undefined));
       const kills: BackendEvent[] = [];

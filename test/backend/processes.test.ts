@@ -98,11 +98,18 @@ describe.each(stores)("$name:", ({ make }) => {
         const call = intent(gateway, "write", `{"round":${round}}`);
         const id = (await backend.decide(call)).approval?.id ?? 0;
         await backend.decideApproval(id, "approved", person(), "");
-        const intents = Array.from({ length: 20 }, () => call);
+        // The call itself, again and again as after lost answers, and calls that are equal but for their id.
+        const intents = Array.from({ length: 20 }, (_, index) =>
+          index % 2 === 0 ? call : { ...call, call: `${call.call}-${index}` },
+        );
         const verdicts = await Promise.all(
           rivals.map(({ process }) => process.ask<Verdict[]>({ do: "release", intents, approval: id })),
         );
-        expect(verdicts.flat().filter(({ decision }) => decision === "ALLOW").length).toBe(1);
+        const allowed = verdicts.flat().filter(({ decision }) => decision === "ALLOW");
+        expect(new Set(allowed.map((verdict) => verdict.call))).toEqual(new Set([call.call]));
+        const steps = await backend.records({ limit: 1_000, kinds: ["approval"] });
+        const used = steps.filter(({ approval, decision }) => approval === id && decision === "consumed");
+        expect(used).toHaveLength(1);
       }
       expect(await backend.verify()).toMatchObject({ ok: true });
     }, 30_000);

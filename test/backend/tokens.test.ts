@@ -1,12 +1,17 @@
 import { hash } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { Backend, NewToken } from "../../src/client/backend.js";
+import { openBackend } from "../../src/backend/open-backend.js";
+import type { Service } from "../../src/backend/service.js";
+import { Tokens } from "../../src/backend/tokens.js";
+import type { NewToken, Principal } from "../../src/client/backend.js";
+import { createLogger } from "../../src/log.js";
 import { type Place, stores } from "../fixtures/backend/places.js";
 import { agent, open, person, waitFor } from "../fixtures/backend/store.js";
+import { kinds } from "../fixtures/stores.js";
 
 describe.each(stores)("$name:", ({ make }) => {
   let place: Place;
-  let backend: Backend;
+  let backend: Service;
 
   beforeEach(async () => {
     place = await make();
@@ -66,6 +71,65 @@ describe.each(stores)("$name:", ({ make }) => {
     expect(await backend.tokens()).toMatchObject([{ id, revokedAt: expect.any(String) }]);
   });
 
+  test("a revoked token proves nothing after a second, though nobody has heard of it", async () => {
+    const { id, token } = await backend.createToken({ name: "ci", role: "approver" }, person());
+    expect(await backend.authenticate(token)).not.toBeNull();
+    await place.sql("UPDATE tokens SET revoked_at = 1 WHERE id = ?", id);
+    expect(await backend.authenticate(token)).not.toBeNull();
+    await waitFor(async () => (await backend.authenticate(token)) === null, "the revocation", 1_500);
+  });
+
+  describe("a principal whose token was revoked since it came in", () => {
+    const acts: ReadonlyArray<[string, (by: Principal) => Promise<unknown>]> = [
+      ["kills nobody", (by) => backend.kill(agent, by, "")],
+      ["revives nobody", (by) => backend.revive(agent, by, "")],
+      ["makes no token", (by) => backend.createToken({ name: "x", role: "admin" }, by)],
+      ["revokes no token", (by) => backend.revokeToken(2, by)],
+      [
+        "declares nothing",
+        (by) => backend.declare({ agent, action: "pay", rule: "ALLOW", trusted: true }, by),
+      ],
+      ["changes no lifecycle", (by) => backend.setLifecycle(agent, "COMPLETED", by)],
+    ];
+
+    test.each(acts)("%s, and it is the token that decides", async (_, act) => {
+      const { id, token } = await backend.createToken({ name: "eve", role: "admin" }, person());
+      await backend.createToken({ name: "other", role: "auditor" }, person());
+      const eve = await backend.authenticate(token);
+      if (eve === null) throw new Error("no principal");
+      await place.sql("UPDATE tokens SET revoked_at = 1 WHERE id = ?", id);
+      const before = await backend.records({ limit: 100 });
+      await expect(act(eve)).rejects.toMatchObject({
+        code: "not_permitted",
+        message: expect.stringContaining("was revoked"),
+      });
+      expect(await backend.records({ limit: 100 })).toEqual(before);
+      await place.sql("UPDATE tokens SET revoked_at = NULL WHERE id = ?", id);
+      await act(eve);
+    });
+
+    test("publishes no policy", async () => {
+      const published = await openBackend({
+        home: place.home,
+        ...(place.database === undefined ? {} : { database: place.database }),
+        holdExpires: 60_000,
+        log: createLogger("silent"),
+      });
+      try {
+        const { id, token } = await published.createToken({ name: "eve", role: "admin" }, person());
+        const eve = await published.authenticate(token);
+        if (eve === null) throw new Error("no principal");
+        const documents = [{ name: "bot.yaml", text: "agent: bot\ndefault: allow\n" }];
+        await published.publish(documents, eve);
+        await published.revokeToken(id, person());
+        await expect(published.publish([], eve)).rejects.toMatchObject({ code: "not_permitted" });
+        expect(await published.policy()).toMatchObject({ documents });
+      } finally {
+        await published.close();
+      }
+    });
+  });
+
   test("making and revoking are recorded, without the token", async () => {
     const { id, token } = await backend.createToken({ name: "ci", role: "agent", agent }, person());
     await backend.revokeToken(id, person("os:bob"));
@@ -109,5 +173,31 @@ describe.each(stores)("$name:", ({ make }) => {
         await expect(backend.revokeToken(id, by)).rejects.toMatchObject({ code: "not_permitted" });
       },
     );
+  });
+});
+
+describe.each(kinds)("what is remembered of tokens in $name", ({ make }) => {
+  const token = `aegis_${"A".repeat(43)}`;
+
+  test("is not what was read before a revocation was heard", async () => {
+    const place = await make();
+    try {
+      const store = await place.open();
+      await place.sql(
+        `INSERT INTO tokens (id, hash, name, role, agent, "groups", trust_declared, created_at)
+         VALUES (1, '${hash("sha256", token)}', 'ci', 'admin', NULL, '[]', 0, 1)`,
+      );
+      const tokens = new Tokens(store);
+      const asked = tokens.find(token);
+      tokens.forget();
+      expect(await asked).toMatchObject({ name: "ci" });
+      expect(tokens.remembered(token)).toBeUndefined();
+      await tokens.find(token);
+      expect(tokens.remembered(token)).toMatchObject({ name: "ci" });
+      tokens.forget();
+      expect(tokens.remembered(token)).toBeUndefined();
+    } finally {
+      await place.remove();
+    }
   });
 });

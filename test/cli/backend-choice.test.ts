@@ -57,6 +57,19 @@ describe("the credential", () => {
       expect(await of(url)).toBeNull();
   });
 
+  it("that is not taken is named by where it came from", async () => {
+    writeFileSync(join(home, "admin.token"), "admin-secret\n");
+    const of = async (url: string, env: NodeJS.ProcessEnv = {}): Promise<string | undefined> => {
+      const choice = await chooseBackend(url, env, home);
+      return choice === null ? undefined : (await withAdminToken(choice, home)).address.remedy;
+    };
+    expect(await of("http://localhost")).toContain(join(home, "admin.token"));
+    expect(await of("http://localhost")).toContain("Restart `aegis backend`");
+    expect(await of("http://localhost", { AEGIS_TOKEN: "mine" })).toMatch(/^Set AEGIS_TOKEN/);
+    expect(await of("http://x:own@localhost")).toContain("URL of --backend");
+    expect(await of("https://backend.example")).toMatch(/^Set AEGIS_TOKEN/);
+  });
+
   it("that would cross a network in clear text is warned of", async () => {
     const warning = async (url: string): Promise<string | null> => {
       const choice = await chooseBackend(url, { AEGIS_TOKEN: "s3cret" }, home);

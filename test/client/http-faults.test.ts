@@ -297,6 +297,53 @@ describe("a decision whose answer was lost", () => {
     expect(await eventually("it again", () => server.bodies("/v1/outcomes")[1])).toEqual(told);
   });
 
+  it("has its end recorded where it was sent, and the second question found nobody or a refusal", async () => {
+    let dropped = false;
+    server.fault = (asked, response, socket) => {
+      if (asked.path !== DECISIONS) return false;
+      if (dropped) json(response, 403, { detail: "Not any more.", code: "not_permitted" });
+      else socket.resetAndDestroy();
+      dropped = true;
+      return true;
+    };
+    const asked = intent();
+    await expect(backend.decide(asked)).rejects.toMatchObject({ code: "not_permitted" });
+    const told = await eventually("the outcome", () => server.bodies("/v1/outcomes")[0]);
+    expect(told.outcomes).toMatchObject([{ call: asked.call, outcome: "not_forwarded" }]);
+  });
+
+  it("of a hold: its end is told once an ALLOW can not come behind it any more, and not before", async () => {
+    const held = intent();
+    server.decision = "REVIEW";
+    await backend.decide(held);
+    server.fault = (asked, _response, socket) =>
+      asked.path === "/v1/decisions/release" && socket.resetAndDestroy() !== undefined;
+    await expect(backend.release(held, 1)).rejects.toMatchObject({ code: "backend_unavailable" });
+    const lost = performance.now();
+    const { call, agent, principal, server: key, tool, action } = held;
+    const names = { agent, principal, server: key, tool, action };
+    backend.outcome({ call, ...names, outcome: "refused", duration: 1, approval: 1 });
+    const told = await eventually("the outcome", () => server.bodies("/v1/outcomes")[0]);
+    expect(performance.now() - lost).toBeGreaterThan(4_900);
+    expect(told.outcomes).toMatchObject([{ call, outcome: "not_forwarded", approval: 1 }]);
+    expect(server.bodies("/v1/outcomes")).toHaveLength(1);
+  });
+
+  it("of a hold that was refused has the end it had, at once", async () => {
+    const held = intent();
+    server.fault = (asked, response) => {
+      if (asked.path !== "/v1/decisions/release") return false;
+      json(response, 403, { detail: "No.", code: "not_permitted" });
+      return true;
+    };
+    await expect(backend.release(held, 1)).rejects.toMatchObject({ code: "not_permitted" });
+    const { call, agent, principal, server: key, tool, action } = held;
+    const names = { agent, principal, server: key, tool, action };
+    backend.outcome({ call, ...names, outcome: "refused", duration: 1 });
+    const told = await eventually("the outcome", () => server.bodies("/v1/outcomes")[0], 2_000);
+    expect(told.outcomes).toMatchObject([{ call, outcome: "refused" }]);
+  });
+
   it("of a hold: the approval that this call used up is found by a renewal", async () => {
     let dropped = false;
     server.fault = (asked, response, socket) => {

@@ -2,7 +2,7 @@
 import pino from "pino";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { readAddress } from "../../src/client/address.js";
-import type { BackendEvent, Intent } from "../../src/client/backend.js";
+import type { BackendEvent, Intent, Outcome } from "../../src/client/backend.js";
 import { HttpBackend } from "../../src/client/http.js";
 import { Requests } from "../../src/client/requests.js";
 import { eventually } from "../fixtures/person.js";
@@ -51,6 +51,17 @@ function intent(gateway = ids.at(-1) ?? ""): Intent {
     arguments: "{}",
     parsed: {},
   };
+}
+
+function ended(call: string): Outcome {
+  const names = {
+    agent: "bot",
+    principal: "agent:bot",
+    server: "files",
+    tool: "read",
+    action: "files__read",
+  };
+  return { call, ...names, outcome: "ok", duration: 1 };
 }
 
 const confirmed = (): unknown => server.bodies("/v1/gateways/heard").at(-1)?.event;
@@ -127,6 +138,50 @@ describe("after a gap", () => {
     expect(heard).toEqual([{ kind: "kill", agent: "bot" }]);
   });
 
+  it.each(["ACTIVE", "KILLED"])(
+    "believes what it hears while it asks twice at once, whichever question comes first (%s)",
+    async (second) => {
+      await eventually("the first look", () => server.bodies("/v1/agents")[1]);
+      const slow: (() => void)[] = [];
+      server.fault = ({ path }, response) => {
+        if (path !== "/v1/agents") return false;
+        const answer = server.agent("bot");
+        slow.push(() => json(response, 200, answer));
+        return true;
+      };
+      const before = backend.agents();
+      await eventually("the question", () => slow[0]);
+      server.killed.add("bot");
+      server.emit({ kind: "kill", agent: "bot" });
+      await eventually("the kill", () => heard[0]);
+      const after = backend.agents();
+      await eventually("the second question", () => slow[1]);
+      for (const answer of second === "KILLED" ? slow : slow.toReversed()) answer();
+      expect(await before).toMatchObject([{ status: "KILLED" }]);
+      expect(await after).toMatchObject([{ status: "KILLED" }]);
+      expect(heard).toEqual([{ kind: "kill", agent: "bot" }]);
+    },
+  );
+
+  it("believes the newer of two answers, in whichever order they come", async () => {
+    await eventually("the first look", () => server.bodies("/v1/agents")[1]);
+    let late = (): void => {};
+    server.fault = ({ path }, response) => {
+      if (path !== "/v1/agents") return false;
+      const answer = server.agent("bot");
+      late = () => json(response, 200, answer);
+      server.fault = () => false;
+      return true;
+    };
+    const before = backend.agents();
+    await eventually("the question", () => server.bodies("/v1/agents")[2]);
+    server.killed.add("bot");
+    expect(await backend.agents()).toMatchObject([{ status: "KILLED" }]);
+    late();
+    expect(await before).toMatchObject([{ status: "KILLED" }]);
+    expect(heard).toEqual([{ kind: "kill", agent: "bot" }]);
+  });
+
   it("finds out what was decided of the calls that are held", async () => {
     server.decision = "REVIEW";
     const { approval } = await backend.decide(intent());
@@ -194,9 +249,36 @@ describe("a gateway that the backend has forgotten", () => {
         .end('{"detail":"No such gateway.","code":"unknown_gateway"}');
       return true;
     };
-    await expect(backend.decide(intent())).rejects.toMatchObject({ code: "unknown_gateway" });
+    await expect(backend.decide(intent())).rejects.toMatchObject({
+      code: "unknown_gateway",
+      message: expect.stringMatching(/the call was not run\. Repeat exactly the same call/) as string,
+    });
     await eventually("another id", () => ids[1]);
     expect(await backend.decide(intent())).toMatchObject({ decision: "ALLOW" });
+    // What began under the old id is refused, and changes nothing for the new one.
+    for (let stale = 0; stale < 3; stale++) {
+      await expect(backend.decide(intent("gw1"))).rejects.toMatchObject({ code: "unknown_gateway" });
+      const beats = server.bodies("/v1/gateways/heartbeat").length;
+      await eventually("two heartbeats", () => server.bodies("/v1/gateways/heartbeat")[beats + 1]);
+    }
+    expect(ids).toEqual(["gw1", "gw2"]);
+    expect(server.bodies("/v1/gateways")).toHaveLength(2);
+  });
+
+  it("takes the new id once its agents are known there, though that failed at first", async () => {
+    await eventually("the first look", () => server.bodies("/v1/agents")[1]);
+    let failed = 0;
+    server.fault = ({ path }, response) => {
+      if (path !== "/v1/agents" || failed > 0) return false;
+      failed++;
+      response.writeHead(503).end();
+      return true;
+    };
+    server.known = false;
+    await eventually("another id", () => ids[1]);
+    expect(failed).toBe(1);
+    expect(ids).toEqual(["gw1", "gw2"]);
+    expect(server.bodies("/v1/gateways")).toHaveLength(2);
   });
 });
 
@@ -219,6 +301,14 @@ describe("the mark of a heartbeat", () => {
     await eventually("the next mark", () => (mark() === record ? true : undefined));
   });
 
+  it("moves on where outcomes were displaced by others", async () => {
+    const { record, call } = await backend.decide(intent());
+    server.fault = ({ path }, response) =>
+      path === "/v1/outcomes" && response.writeHead(503).end() !== undefined;
+    for (let n = 0; n <= 20_000; n++) backend.outcome(ended(n === 0 ? call : `gw1-more${n}`));
+    await eventually("the mark", () => (mark() === record ? true : undefined));
+  });
+
   it("is the newest record where none is open", async () => {
     server.decision = "BLOCK";
     const { record } = await backend.decide(intent());
@@ -226,9 +316,34 @@ describe("the mark of a heartbeat", () => {
   });
 });
 
-it("says good-bye", async () => {
-  await backend.close();
-  expect(server.bodies("/v1/gateways/leave")).toEqual([{ gateway: "gw1" }]);
+describe("good-bye", () => {
+  const goodByes = (): unknown[] => server.bodies("/v1/gateways/leave");
+
+  it("is said when its calls have ended", async () => {
+    const { call } = await backend.decide(intent());
+    backend.outcome(ended(call));
+    await backend.close();
+    expect(goodByes()).toEqual([{ gateway: "gw1" }]);
+  });
+
+  it("is not said where the end of a call could not be told: the backend ends it when it finds out", async () => {
+    const { call } = await backend.decide(intent());
+    server.fault = ({ path }, response) =>
+      path === "/v1/outcomes" && response.writeHead(503).end() !== undefined;
+    backend.outcome(ended(call));
+    await backend.close();
+    expect(server.bodies("/v1/outcomes").length).toBeGreaterThan(0);
+    expect(goodByes()).toEqual([]);
+  });
+
+  it("is not said where a decision may still be written whose answer was not heard", async () => {
+    server.fault = ({ path }, response) =>
+      path === "/v1/decisions" && response.writeHead(502).end() !== undefined;
+    await expect(backend.decide(intent())).rejects.toMatchObject({ code: "backend_unavailable" });
+    await backend.close();
+    expect(server.bodies("/v1/outcomes")).toHaveLength(1);
+    expect(goodByes()).toEqual([]);
+  });
 });
 
 it("refuses where its agent is not the token's, and where the token is not known", async () => {

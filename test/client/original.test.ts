@@ -55,6 +55,27 @@ async function held(given: Partial<Intent> = {}): Promise<{ asked: Intent; id: n
   return { asked, id: verdict.approval.id };
 }
 
+/** Keeps back the first answer of the kind until it is released. */
+function gate(kind: (request: { path: string }) => boolean): {
+  closed: () => Promise<void>;
+  release: () => void;
+} {
+  let release = (): void => {};
+  let shut = false;
+  const opened = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  server.slow = (request) => {
+    if (shut || !kind(request)) return undefined;
+    shut = true;
+    return opened;
+  };
+  const closed = async (): Promise<void> => {
+    await eventually("an answer that is kept back", () => shut || undefined);
+  };
+  return { closed, release };
+}
+
 beforeEach(async () => {
   server = await OriginalServer.start();
   server.agents.set("bot", "ACTIVE");
@@ -241,6 +262,66 @@ describe("an approval", () => {
     expect(await backend.release(asked, id)).toMatchObject({ decision: "BLOCK" });
   });
 
+  it("stays its call's where two are asked for at once and the later number comes first", async () => {
+    const { closed, release } = gate(({ path }) => path === "/sdk/approval");
+    const one = backend.decide(intent());
+    await closed();
+    const two = await held({ arguments: '{"path":"/b"}' });
+    release();
+    expect(two.id).toBe(2);
+    expect((await one).approval?.id).toBe(1);
+    server.decide(two.id, "APPROVED");
+    expect(await backend.release(two.asked, two.id)).toMatchObject({ decision: "ALLOW" });
+  });
+
+  it("is void where its number comes again, however early the other was asked for (Z11)", async () => {
+    const { closed, release } = gate(({ path }) => path === "/sdk/approval");
+    const other = intent({ arguments: '{"path":"/b"}' });
+    const late = backend.decide(other);
+    await closed();
+    server.wipe();
+    server.agents.set("bot", "ACTIVE");
+    const { asked, id } = await held();
+    release();
+    // Which of two stores gave either its number is not known: neither may have what a person says to the other.
+    expect((await late).approval?.id).not.toBe(id);
+    server.decide(id, "APPROVED");
+    expect(await backend.release(asked, id)).toMatchObject({ decision: "BLOCK" });
+    expect(await backend.release(other, id)).toMatchObject({ decision: "BLOCK" });
+  });
+
+  it("whose answer was slow is asked for again where the store began again meanwhile (Z11)", async () => {
+    await held();
+    const { closed, release } = gate(({ path }) => path === "/sdk/approval");
+    const other = intent({ arguments: '{"path":"/b"}' });
+    const late = backend.decide(other);
+    await closed();
+    server.wipe();
+    server.agents.set("bot", "ACTIVE");
+    expect((await held()).id).toBe(1);
+    release();
+    const { approval } = await late;
+    expect([...server.approvals.values()].filter(({ id }) => id === approval?.id)).toMatchObject([
+      { args_json: other.arguments },
+    ]);
+  });
+
+  it("of a store that has begun again is its call's, also where several were asked for at once", async () => {
+    await held();
+    await held();
+    server.wipe();
+    server.agents.set("bot", "ACTIVE");
+    const { closed, release } = gate(({ path }) => path === "/sdk/approval");
+    const one = backend.decide(intent());
+    await closed();
+    const two = await held({ arguments: '{"path":"/b"}' });
+    release();
+    const last = (await one).approval?.id ?? 0;
+    expect(last).not.toBe(two.id);
+    server.decide(two.id, "APPROVED");
+    expect(await backend.release(two.asked, two.id)).toMatchObject({ decision: "ALLOW" });
+  });
+
   it("expires here, whatever is decided there", async () => {
     await backend.close();
     backend = open(50);
@@ -322,6 +403,35 @@ describe("a kill", () => {
     server.fault = ({ path }) =>
       path === "/sdk/update-status" ? { status: 200, body: '{"status":"ok"}' } : undefined;
     await expect(backend.kill("bot", someone, "")).rejects.toMatchObject({ code: "backend_unavailable" });
+  });
+});
+
+describe("an answer about an agent that was slow", () => {
+  it("does not undo a kill that was seen meanwhile", async () => {
+    server.policy("bot", "files__read", "ALLOW");
+    const { closed, release } = gate(({ path }) => path.startsWith("/sdk/agent-status"));
+    const slow = backend.decide(intent());
+    await closed();
+    server.agents.set("bot", "PAUSED");
+    expect(await backend.decide(intent())).toMatchObject({ decision: "KILLED" });
+    server.agents.set("bot", "REGISTERED");
+    release();
+    expect(await slow).toMatchObject({ decision: "KILLED" });
+    expect(heard).toEqual([{ kind: "kill", agent: "bot" }]);
+  });
+
+  it("does not bring a kill back that has ended, but refuses its own call", async () => {
+    server.policy("bot", "files__read", "ALLOW");
+    server.agents.set("bot", "PAUSED");
+    const { closed, release } = gate(({ path }) => path.startsWith("/sdk/agent-status"));
+    const slow = backend.decide(intent());
+    await closed();
+    server.agents.set("bot", "ACTIVE");
+    expect(await backend.decide(intent())).toMatchObject({ decision: "ALLOW" });
+    release();
+    expect(await slow).toMatchObject({ decision: "KILLED" });
+    expect(heard).toEqual([]);
+    expect(await backend.decide(intent())).toMatchObject({ decision: "ALLOW" });
   });
 });
 

@@ -33,8 +33,8 @@ export class FailedLogins {
    * @returns seconds after which it may try again, or null where it may at once
    */
   async count(address: string): Promise<number | null> {
-    const left = await take(this.attempts, network(address));
-    return left === null ? null : Math.max(1, Math.ceil(left / 1000));
+    const spent = await take(this.attempts, network(address));
+    return spent === null ? null : Math.max(1, Math.ceil(spent.msBeforeNext / 1000));
   }
 
   /** Somebody unknown was refused. */
@@ -60,21 +60,30 @@ export class FailedLogins {
   }
 
   private async recordWithin(key: string, note: Note): Promise<void> {
-    if ((await take(this.ofOne, key)) !== null || (await take(this.ofAll, "")) !== null) {
-      this.log.warn({ note }, "refused, and not recorded: too many in a minute");
-      return;
-    }
-    await this.write(note);
+    const spent = (await take(this.ofOne, key)) ?? (await take(this.ofAll, ""));
+    if (spent === null) await this.write(note);
+    // Of the first one only: a flood would fill the log in place of the ledger.
+    else if (spent.isFirst)
+      this.log.warn({ note }, "refused, and not recorded, like all that follow: too many in a minute");
   }
 }
 
-/** Null where there was a point left, else the milliseconds until there is one. */
-async function take(limiter: RateLimiterMemory, key: string): Promise<number | null> {
+interface Spent {
+  readonly msBeforeNext: number;
+  /** Nobody found it spent before, in this window. */
+  readonly isFirst: boolean;
+}
+
+/** Null where there was a point left. */
+async function take(limiter: RateLimiterMemory, key: string): Promise<Spent | null> {
   try {
     await limiter.consume(key);
     return null;
   } catch (thrown) {
-    if (thrown instanceof RateLimiterRes) return thrown.msBeforeNext;
+    if (thrown instanceof RateLimiterRes) {
+      const { msBeforeNext, consumedPoints } = thrown;
+      return { msBeforeNext, isFirst: consumedPoints === limiter.points + 1 };
+    }
     throw thrown;
   }
 }

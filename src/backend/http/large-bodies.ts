@@ -106,16 +106,20 @@ export function readLargeBodiesInTurn(app: App): void {
     done();
   });
   app.removeContentTypeParser("application/json");
-  app.addContentTypeParser("application/json", { parseAs: "buffer" }, (request, body: Buffer, done) => {
-    if (body.length <= LARGE) {
-      parse(request, body.toString("utf8"), done);
-      return;
-    }
-    large.turn(request).then(
-      () => parse(request, body.toString("utf8"), done),
-      (thrown: Error) => done(thrown),
-    );
-  });
+  const parsed = (request: FastifyRequest, body: Buffer): Promise<unknown> =>
+    new Promise((resolve, reject) => {
+      const done = (error: Error | null, value?: unknown): void =>
+        error === null ? resolve(value) : reject(error);
+      Promise.resolve(parse(request, body.toString("utf8"), done)).catch(reject);
+    });
+  app.addContentTypeParser(
+    "application/json",
+    { parseAs: "buffer" },
+    async (request: FastifyRequest, body: Buffer) => {
+      if (body.length > LARGE) await large.turn(request);
+      return parsed(request, body);
+    },
+  );
   app.addHook("onSend", (request, _reply, payload, done) => {
     large.done(request);
     done(null, payload);

@@ -20,7 +20,7 @@ export interface Trust {
   readonly keys: TrustedKeys | null;
   /** Null where none is to be compared. */
   readonly anchors: readonly Anchor[] | null;
-  /** Records a ledger that was never signed may have, though there is a key. */
+  /** Records that may stand before the first signature, though there is a key. */
   readonly unsigned: number;
   /** The records are those of an earlier time: an anchor may go on behind them. */
   readonly past?: true;
@@ -30,6 +30,8 @@ export interface Trust {
 export interface Start {
   readonly id: number;
   readonly prev: string;
+  /** Records that may follow before the next signature, where a signed record says what was before; else left out. */
+  readonly every?: number;
 }
 
 export interface Flaw {
@@ -40,6 +42,8 @@ export interface Flaw {
 interface Seen {
   readonly id: number;
   readonly every: number;
+  /** The id of the key that signed it. */
+  readonly key: string;
 }
 
 /**
@@ -60,9 +64,9 @@ export class LedgerCheck {
   private readonly signers = new Set<string>();
   private checkpoints = 0;
   private newest: Seen | null = null;
+  /** Behind which record a signature is due, and after how many. */
+  private limit: Pick<Seen, "id" | "every"> | null;
   private readonly behind = new Map<Anchor, number>();
-  /** Segment files that rotation records name, with their hashes. */
-  private readonly segments = new Map<string, string>();
 
   constructor(
     private readonly trust: Trust,
@@ -72,6 +76,13 @@ export class LedgerCheck {
     this.first = start.id;
     this.next = start.id;
     this.head = start.prev;
+    // What was rotated away ended with a checkpoint.
+    this.limit = start.every === undefined ? null : { id: start.id - 1, every: start.every };
+  }
+
+  /** The newest checkpoint that stands. */
+  get signed(): { readonly id: number; readonly key: string } | null {
+    return this.newest;
   }
 
   /** What is wrong with the next record of a store, or null. */
@@ -95,14 +106,9 @@ export class LedgerCheck {
       const flaw = this.tail(anchor, last);
       if (flaw !== null) return flaw;
     }
-    if (this.newest !== null || keys === null || this.first > 1 || last <= unsigned) return null;
+    if (this.limit !== null || keys === null || last <= unsigned) return null;
     const reason = `nothing is signed, and there is a key: the first checkpoint comes after ${unsigned} records at the latest`;
     return { id: unsigned + 1, reason };
-  }
-
-  /** The SHA-256 that a rotation record states for a segment file; undefined where none names it. */
-  segmentHash(name: string): string | undefined {
-    return this.segments.get(name);
   }
 
   report(broken: Flaw | null, notes: readonly string[] = []): VerifyReport {
@@ -168,20 +174,21 @@ export class LedgerCheck {
     this.signers.add(String(said.key_id));
     if (said.kind === "checkpoint") {
       this.checkpoints++;
-      this.newest = { id: Number(said.id), every: Number(said.every) };
+      this.newest = { id: Number(said.id), every: Number(said.every), key: String(said.key_id) };
+      this.limit = this.newest;
       for (const anchor of this.anchors) {
         const behind = this.behind.get(anchor) ?? 0;
         this.behind.set(anchor, anchor.checkpoints?.has(Number(said.id)) ? 0 : behind + 1);
       }
-    } else this.segments.set(String(said.segment), String(said.segment_hash));
+    }
     return null;
   }
 
   /** Once signed, always signed: a forger who has no key can not go on behind a checkpoint for long (threat L8). */
   private stretch(id: number): string | null {
-    const { newest } = this;
-    if (newest === null || id - newest.id <= newest.every) return null;
-    return `it should be a checkpoint: ${newest.every} records follow the one of record ${newest.id} without another`;
+    const { limit } = this;
+    if (limit === null || id - limit.id <= limit.every) return null;
+    return `it should be a checkpoint: ${limit.every} records follow the one of record ${limit.id} without another`;
   }
 
   private count(key: string | null): void {
@@ -194,9 +201,9 @@ export class LedgerCheck {
   }
 
   private forked(anchor: Anchor, id: number): string {
-    const agreed = this.newest === null ? "" : ` They agree up to record ${this.newest.id}.`;
+    const agreed = this.newest === null ? "" : `; they agree up to record ${this.newest.id}`;
     const at = anchor.times.get(id) ?? "an unknown time";
-    return `it is not the checkpoint that the anchor ${anchor.name} holds of ${at}: the ledger was rewritten, or an old copy of it was restored and continued.${agreed}`;
+    return `it is not the checkpoint that the anchor ${anchor.name} holds of ${at}: the ledger was rewritten, or an old copy of it was restored and continued${agreed}`;
   }
 
   private tail(anchor: Anchor, last: number): Flaw | null {
@@ -205,7 +212,7 @@ export class LedgerCheck {
       return { id: last + 1, reason: `the anchor ${name} cannot be believed: ${problem}` };
     if (checkpoints === null) {
       if (this.checkpoints === 0) return null;
-      const reason = `the anchor ${name} is missing, and the ledger has checkpoints: whether its end was cut off cannot be told`;
+      const reason = `the anchor ${name} is missing, and the ledger has checkpoints: whether its end was cut off cannot be told. Name it with --anchor, or say --no-anchor`;
       return { id: last + 1, reason };
     }
     const { newest } = anchor;

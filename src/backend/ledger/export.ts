@@ -1,18 +1,23 @@
 import { AegisError } from "../../errors.js";
 import { patiently } from "../store/patience.js";
-import type { Connection, Store, Value } from "../store/store.js";
+import type { Store, Value } from "../store/store.js";
 import { recordHash } from "./chain.js";
 import { csvHeader, csvRemark, csvRow } from "./csv.js";
 
 /** Records read, and given away, at a time. */
 const ROWS = 256;
+/** Rotations that may come in between, each of them the end of a try. */
+const TRIES = 10;
 
 export interface ExportQuery {
   readonly format: "jsonl" | "csv";
-  /** Numbers of the first and the last record; the first and the last there are, if left out. */
+  /**
+   * Numbers of the first and the last record; the first and the last there are, if left out. The export goes on to the
+   * checkpoint that signs the last one.
+   */
   readonly from?: number;
   readonly to?: number;
-  /** Only its records: what is between them is missing, and so the links cannot be checked. */
+  /** Only its records: what is between them is missing, and so the export cannot be verified. */
   readonly agent?: string;
 }
 
@@ -27,7 +32,7 @@ export interface ExportHead {
   readonly prev: string;
   /** Hash of the record `to`. */
   readonly head: string;
-  /** Number of the newest checkpoint in this stretch and the id of the key that signed it; null where there is none. */
+  /** Number of the checkpoint that signs this stretch and the id of its key; null where there is none. */
   readonly checkpoint: number | null;
   readonly key_id: string | null;
 }
@@ -39,90 +44,156 @@ export interface ExportEnd {
   readonly head: string;
 }
 
+/** A record as it is exported. */
+export interface ExportedRecord {
+  readonly id: number;
+  /** The text that was hashed. */
+  readonly body: string;
+}
+
+/** Where the records of an export come from. */
+export interface ExportSource {
+  /** Numbers of the oldest and the newest record; 0 where there is none. */
+  ends(): Promise<{ readonly first: number; readonly last: number }>;
+  /** The first ones behind `after` up to `to`. @param agent only its records; null for all */
+  records(after: number, to: number, limit: number, agent: string | null): Promise<ExportedRecord[]>;
+  /** The first checkpoint from this number on. */
+  checkpointFrom(id: number): Promise<ExportedRecord | null>;
+  /** The newest checkpoint up to this number. */
+  checkpointUpTo(id: number): Promise<ExportedRecord | null>;
+}
+
 /**
  * The ledger as text, in pieces of whole lines. JSONL: a line that says what is exported (`{"export":…}`), each record
  * as exactly the text that was hashed, a line that says how many they were (`{"end":…}`). CSV: the same as rows.
  *
  * @param now milliseconds since the epoch
- * @throws AegisError `usage` where there are no such records
+ * @throws AegisError `usage` where there are no such records; `backend_unavailable` where they are rotated away meanwhile
  */
 export async function* exportLines(
-  store: Store,
+  source: ExportSource,
   query: ExportQuery,
   now: number = Date.now(),
 ): AsyncGenerator<string> {
-  const head = await headOf(store, query, now);
+  const opening = await begin(source, query, now);
+  const { head } = opening;
+  let { page } = opening;
   const csv = query.format === "csv";
   const remark = (name: string, said: object): string => {
     const json = JSON.stringify({ [name]: said });
     return csv ? csvRemark(name, json) : json;
   };
   yield `${csv ? `${csvHeader}\n` : ""}${remark("export", head)}\n`;
-  const where = head.agent === null ? "" : "agent = ? AND ";
-  const select = store.reader.prepare(
-    `SELECT id, body FROM ledger WHERE ${where}id > ? AND id <= ? ORDER BY id LIMIT ?`,
-  );
-  const values: Value[] = head.agent === null ? [] : [head.agent];
-  let after = head.from - 1;
   let records = 0;
-  let last = "";
+  let last: ExportedRecord | undefined;
   for (;;) {
-    const rows = (await patiently(store, () => select.all(...values, after, head.to, ROWS))) as Array<{
-      readonly id: number;
-      readonly body: string;
-    }>;
-    let text = "";
-    for (const { id, body } of rows) {
-      text += csv ? `${csvRow(body)}\n` : `${body}\n`;
-      after = id;
-      last = body;
-    }
-    records += rows.length;
+    const text = page.map(({ body }) => `${csv ? csvRow(body) : body}\n`).join("");
+    records += page.length;
+    last = page.at(-1) ?? last;
     if (text !== "") yield text;
-    if (rows.length < ROWS) break;
+    if (page.length < ROWS) break;
+    const after = last?.id ?? head.from;
+    page = await source.records(after, head.to, ROWS, head.agent);
+    if ((await source.ends()).first > after + 1) throw rotatedAway(after + 1);
   }
-  const end: ExportEnd = { records, head: last === "" ? "" : recordHash(last) };
+  const end: ExportEnd = { records, head: last === undefined ? "" : recordHash(last.body) };
   yield `${remark("end", end)}\n`;
 }
 
-async function headOf(store: Store, query: ExportQuery, now: number): Promise<ExportHead> {
-  const { reader } = store;
-  const first = await one(store, reader, "SELECT min(id) AS id FROM ledger");
-  const last = await one(store, reader, "SELECT max(id) AS id FROM ledger");
-  const from = query.from ?? first ?? 1;
-  const to = Math.min(query.to ?? last ?? 0, last ?? 0);
-  if (from < (first ?? 1) || (query.from !== undefined && from > to)) {
-    throw new AegisError("usage", `The ledger holds no records from ${from} to ${query.to ?? to}.`, {
-      hint: `It holds the records ${first ?? 0} to ${last ?? 0}; older ones are in segments.`,
+/** What is exported, and its first records: once more where a rotation has moved them away in between. */
+async function begin(
+  source: ExportSource,
+  query: ExportQuery,
+  now: number,
+): Promise<{ readonly head: ExportHead; readonly page: ExportedRecord[] }> {
+  for (let tries = 1; tries <= TRIES; tries++) {
+    const head = await exportHead(source, query, now);
+    const page = await source.records(head.from - 1, head.to, ROWS, head.agent);
+    if ((await source.ends()).first <= head.from) return { head, page };
+  }
+  throw rotatedAway(query.from ?? 1);
+}
+
+/**
+ * What such an export holds. It ends with a checkpoint: the one that covers `to`, or the newest there is, so that every
+ * record in it is signed.
+ *
+ * @throws AegisError `usage` where there are no such records
+ */
+export async function exportHead(
+  source: ExportSource,
+  query: ExportQuery,
+  now: number = Date.now(),
+): Promise<ExportHead> {
+  const { first, last } = await source.ends();
+  const from = query.from ?? Math.max(first, 1);
+  const wanted = Math.min(query.to ?? last, last);
+  if (from < first || (from > wanted && (query.from ?? query.to) !== undefined)) {
+    throw new AegisError("usage", `The ledger holds no records from ${from} to ${query.to ?? last}.`, {
+      hint: `It holds the records ${first} to ${last}; older ones are in segments.`,
     });
   }
-  const find = async (sql: string, ...values: Value[]): Promise<string> =>
-    ((await patiently(store, () => reader.prepare(sql).get(...values))) as { text: string } | undefined)
-      ?.text ?? "";
-  const opening = await find("SELECT body AS text FROM ledger WHERE id = ?", from);
-  const head = await find("SELECT hash AS text FROM ledger WHERE id = ?", to);
-  const signed = await find(
-    `SELECT ledger.body AS text FROM signed_records JOIN ledger ON ledger.id = signed_records.id
-     WHERE signed_records.kind = 'checkpoint' AND signed_records.id >= ? AND signed_records.id <= ?
-     ORDER BY signed_records.id DESC LIMIT 1`,
-    from,
-    to,
-  );
-  const checkpoint = signed === "" ? null : (JSON.parse(signed) as { id: number; key_id: string });
-  const prev = opening === "" ? "" : String((JSON.parse(opening) as { prev: unknown }).prev);
+  const covering =
+    query.to === undefined ? await source.checkpointUpTo(last) : await source.checkpointFrom(wanted);
+  const closing = covering ?? (await source.checkpointUpTo(wanted));
+  const checkpoint = closing !== null && closing.id >= from ? closing : null;
+  const to = covering !== null && covering.id >= from ? covering.id : wanted;
+  const [opening] = await source.records(from - 1, to, 1, null);
+  const [ending] = await source.records(to - 1, to, 1, null);
   return {
     format: 1,
     exported_at: new Date(now).toISOString(),
     agent: query.agent ?? null,
     from,
     to,
-    prev,
-    head,
+    prev: opening === undefined ? "" : hashIn(opening.body, "prev"),
+    head: ending === undefined ? "" : recordHash(ending.body),
     checkpoint: checkpoint?.id ?? null,
-    key_id: checkpoint?.key_id ?? null,
+    key_id: checkpoint === null ? null : hashIn(checkpoint.body, "key_id"),
   };
 }
 
-async function one(store: Store, reader: Connection, sql: string): Promise<number | null> {
-  return ((await patiently(store, () => reader.prepare(sql).get())) as { id: number | null }).id;
+/** The records of a store, with nobody in between. */
+export function storeSource(store: Store): ExportSource {
+  const { reader } = store;
+  const all = <Row>(sql: string, ...values: Value[]): Promise<Row[]> =>
+    patiently(store, () => reader.prepare(sql).all(...values)) as Promise<Row[]>;
+  const checkpoint = async (condition: string, id: number): Promise<ExportedRecord | null> => {
+    const found = await all<ExportedRecord>(
+      `SELECT ledger.id AS id, ledger.body AS body FROM signed_records JOIN ledger ON ledger.id = signed_records.id
+       WHERE signed_records.kind = 'checkpoint' AND signed_records.id ${condition} LIMIT 1`,
+      id,
+    );
+    return found[0] ?? null;
+  };
+  return {
+    async ends() {
+      type Ends = Record<"first" | "last", number | null>;
+      const [ends] = await all<Ends>("SELECT min(id) AS first, max(id) AS last FROM ledger");
+      return { first: ends?.first ?? 0, last: ends?.last ?? 0 };
+    },
+    records: (after, to, limit, agent) =>
+      all(
+        `SELECT id, body FROM ledger WHERE ${agent === null ? "" : "agent = ? AND "}id > ? AND id <= ? ORDER BY id LIMIT ?`,
+        ...(agent === null ? [] : [agent]),
+        after,
+        to,
+        limit,
+      ),
+    checkpointFrom: (id) => checkpoint(">= ? ORDER BY signed_records.id", id),
+    checkpointUpTo: (id) => checkpoint("<= ? ORDER BY signed_records.id DESC", id),
+  };
+}
+
+/** What a record says the hash is; empty where it says none: then it does not verify either. */
+function hashIn(body: string, member: "prev" | "key_id"): string {
+  return new RegExp(`"${member}":"([0-9a-f]{64})"`).exec(body)?.[1] ?? "";
+}
+
+function rotatedAway(id: number): AegisError {
+  return new AegisError(
+    "backend_unavailable",
+    `Record ${id} was moved to a segment while the ledger was exported.`,
+    { hint: "Export again: the export begins behind what was moved." },
+  );
 }

@@ -60,7 +60,7 @@ export interface Entry {
   readonly address?: string;
   /** A decision asked again: at the release of a hold, or after a lease. The call has an earlier one. */
   readonly release?: true;
-  /** Of a checkpoint: how many records its signer lets pass before the next one. */
+  /** Of a checkpoint: how many records its signer lets pass before the next one. Of a rotation: what the last one said. */
   readonly every?: number;
   /** Of a rotation: the records that went, the hash of the last of them, and the file they are in. */
   readonly first_id?: number;

@@ -5,10 +5,10 @@ import type { Principal } from "../../client/backend.js";
 import { AegisError } from "../../errors.js";
 import type { Parts } from "../compose.js";
 import { patiently } from "../store/patience.js";
-import type { Store, Value } from "../store/store.js";
+import type { Connection, Store, Value } from "../store/store.js";
 import { syncFolder } from "./anchor-file.js";
 import { LedgerCheck, type Start } from "./check.js";
-import { exportLines } from "./export.js";
+import { exportLines, storeSource } from "./export.js";
 import { endFlaw, readExport } from "./export-file.js";
 import { statementOf } from "./rotation.js";
 import { fileHash, segmentName } from "./segments.js";
@@ -55,29 +55,61 @@ export async function* rotate(parts: Parts, options: RotateOptions): AsyncGenera
     const start = await startOf(store, keys);
     const last = await boundary(store, start.id, before);
     if (last === null) return;
-    const path = await writeSegment(store, options.folder, start, last, keys);
-    const hash = await fileHash(path.file);
-    const said = { first_id: start.id, last_id: last.id, last_hash: last.hash, segment: path.name };
-    await commit.write(async (batch) => {
-      await store.forget(last.id);
-      batch.records.rotation({
-        ...said,
-        segment_hash: hash,
-        principal: options.by.name,
-        reason: `Records ${start.id} to ${last.id} were moved to ${path.name}.`,
+    let segment: { readonly name: string; readonly file: string };
+    try {
+      segment = await writeSegment(store, options.folder, start, last, keys);
+    } catch (thrown) {
+      // Another rotation has moved them meanwhile.
+      if ((await oldest(store.reader)) !== start.id) continue;
+      throw thrown;
+    }
+    const { file, name } = segment;
+    const said = { first_id: start.id, last_id: last.id, last_hash: last.hash, every: last.every };
+    const hash = await fileHash(file);
+    let moved: boolean;
+    try {
+      moved = await commit.write(async (batch) => {
+        if ((await oldest(store.writer)) !== start.id) return false;
+        await store.forget(last.id);
+        batch.records.rotation({
+          ...said,
+          segment: name,
+          segment_hash: hash,
+          principal: options.by.name,
+          reason: `Records ${start.id} to ${last.id} were moved to ${name}.`,
+        });
+        return true;
       });
-    });
-    yield { path: path.file, first: start.id, last: last.id };
+    } catch (thrown) {
+      // Where the store failed, nobody knows whether it has committed: then this file may be all there is.
+      if (!(thrown instanceof AegisError && thrown.code === "backend_unavailable")) await rm(file);
+      throw thrown;
+    }
+    if (moved) yield { path: file, first: start.id, last: last.id };
+    else await rm(file);
   }
+}
+
+/** The first record there is; 1 where there is none. */
+async function oldest(connection: Connection): Promise<number> {
+  const found = await connection.prepare("SELECT min(id) AS id FROM ledger").get();
+  return (found as { id: number | null }).id ?? 1;
 }
 
 /** Where the ledger in the store begins. */
 async function startOf(store: Store, keys: TrustedKeys): Promise<Start> {
-  const first = (await one(store, "SELECT min(id) AS id FROM ledger")) as { id: number | null } | undefined;
-  if ((first?.id ?? 1) === 1) return { id: 1, prev: "" };
-  const start = await statementOf(store, first?.id ?? 1, keys);
+  const first = await patiently(store, () => oldest(store.reader));
+  if (first === 1) return { id: 1, prev: "" };
+  const start = await statementOf(store, first, keys);
   if (typeof start !== "string") return start;
   throw new AegisError("ledger_broken", `Nothing was moved: ${start}.`, { hint: "Run: aegis audit verify" });
+}
+
+interface Boundary {
+  readonly id: number;
+  readonly hash: string;
+  /** Records that may follow it before the next checkpoint. */
+  readonly every: number;
 }
 
 /** The checkpoint up to which the next segment goes; null where there is nothing to move. */
@@ -85,7 +117,7 @@ async function boundary(
   store: Store,
   first: number,
   before: { readonly time?: number; readonly id: number },
-): Promise<{ readonly id: number; readonly hash: string } | null> {
+): Promise<Boundary | null> {
   const newest = (await one(store, "SELECT max(id) AS id FROM ledger")) as { id: number | null };
   // No call that is open began before this record.
   const marks = (await one(store, "SELECT min(mark) AS mark FROM gateways")) as { mark: number | null };
@@ -96,15 +128,15 @@ async function boundary(
      FROM signed_records JOIN ledger ON ledger.id = signed_records.id
      WHERE signed_records.kind = 'checkpoint' AND signed_records.id <= ? ORDER BY signed_records.id LIMIT ?`,
   );
-  let found: { id: number; hash: string } | null = null;
+  let found: Boundary | null = null;
   const rows = (await patiently(store, () => select.all(limit, CHECKPOINTS))) as Array<
     Record<string, unknown>
   >;
   for (const { id, hash, body } of rows) {
-    const { at } = JSON.parse(String(body)) as { readonly at: string };
+    const { at, every } = checkpointIn(Number(id), String(body));
     if (before.time !== undefined && !(Date.parse(at) < before.time)) break;
     if (found !== null && Number(id) - first >= MOST) break;
-    found = { id: Number(id), hash: String(hash) };
+    found = { id: Number(id), hash: String(hash), every };
   }
   return found;
 }
@@ -114,17 +146,17 @@ async function writeSegment(
   store: Store,
   folder: string,
   start: Start,
-  last: { readonly id: number; readonly hash: string },
+  last: Boundary,
   keys: TrustedKeys,
 ): Promise<{ readonly name: string; readonly file: string }> {
-  const name = segmentName(start.id, last.id);
+  const name = segmentName(start.id, last.id, randomBytes(4).toString("hex"));
   const file = join(folder, name);
-  const fresh = `${file}.${randomBytes(6).toString("hex")}`;
+  const fresh = `${file}.unfinished`;
   try {
     const handle = await open(fresh, "wx", 0o600);
     try {
       const query = { format: "jsonl", from: start.id, to: last.id } as const;
-      for await (const text of exportLines(store, query)) await handle.appendFile(text);
+      for await (const text of exportLines(storeSource(store), query)) await handle.appendFile(text);
       await handle.sync();
     } finally {
       await handle.close();
@@ -145,6 +177,19 @@ async function writeSegment(
     throw thrown;
   }
   return { name, file };
+}
+
+/** @throws AegisError `ledger_broken` */
+function checkpointIn(id: number, body: string): { readonly at: string; readonly every: number } {
+  try {
+    const { at, every } = JSON.parse(body) as Record<string, unknown>;
+    return { at: String(at), every: Number(every) };
+  } catch (thrown) {
+    throw new AegisError("ledger_broken", `Nothing was moved: record ${id} cannot be read.`, {
+      cause: thrown,
+      hint: "Run: aegis audit verify",
+    });
+  }
 }
 
 function one(store: Store, sql: string, ...values: Value[]): Promise<unknown> {

@@ -30,7 +30,8 @@ export function sealProblem(body: string, keys: TrustedKeys): string | null {
   const { key_id: id } = JSON.parse(body) as { readonly key_id?: unknown };
   if (typeof id !== "string") return "does not name the key that signed it";
   const key = keys.get(id);
-  if (key === undefined) return `is signed with the key ${id}, which is not trusted`;
+  if (key === undefined)
+    return `is signed with the key ${id}, which is not trusted: add that backend's ledger.pub to the one of this home, or name it with --key`;
   const text = `${DOMAIN}${body.slice(0, -member.length)}}`;
   const stands = verify(null, Buffer.from(text, "utf8"), key, Buffer.from(signature, "base64"));
   return stands ? null : `has a signature that the key ${id} did not make`;

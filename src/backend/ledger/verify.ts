@@ -3,11 +3,13 @@ import type { VerifyReport } from "../../client/backend.js";
 import { patiently } from "../store/patience.js";
 import type { Statement, Store } from "../store/store.js";
 import { readAnchor } from "./anchor-file.js";
-import { type Flaw, LedgerCheck, type Row, type Start } from "./check.js";
-import { statementOf } from "./rotation.js";
+import { type Flaw, LedgerCheck, type Row, type Start, type Trust } from "./check.js";
+import { rotationsIn, statementOf } from "./rotation.js";
 import { checkSegments } from "./segments.js";
 import type { TrustedKeys } from "./signature.js";
 
+/** Rotations that may come in between, each of them the end of a try. */
+const TRIES = 10;
 /** Rows read at a time: a ledger of any size is verified in little memory, and calls go on in between. */
 const ROWS = 256;
 
@@ -17,37 +19,51 @@ export interface VerifyOptions {
   readonly keys: TrustedKeys | null;
   /** Paths of anchor files; null compares none. */
   readonly anchors: readonly string[] | null;
-  /** Records a ledger that was never signed may have, though there is a key. */
+  /** Records that may stand before the first signature, though there is a key. */
   readonly unsigned: number;
   /** The folder of the segments, to verify the history from its beginning; null begins at what the store still holds. */
   readonly segments: string | null;
 }
 
-/** Checks every record up to the newest one of this moment: see {@link LedgerCheck}. */
+/**
+ * Checks every record up to the newest one of this moment: see {@link LedgerCheck}. Once more where a rotation has moved
+ * the oldest ones away in between: they are missing, and nothing is wrong.
+ */
 export async function verify(store: Store, options: VerifyOptions): Promise<VerifyReport> {
-  const { reader } = store;
-  const { keys, unsigned } = options;
-  // Before the newest record is looked up: what the anchor holds by then is in the ledger.
-  const anchors = options.anchors === null ? null : await Promise.all(options.anchors.map(readAnchor));
-  const ends = reader.prepare("SELECT min(id) AS first, max(id) AS last FROM ledger");
-  const { first, last } = (await patiently(store, () => ends.get())) as Record<
-    "first" | "last",
-    number | null
-  >;
-  const trust = { keys, anchors, unsigned };
+  for (let tries = 1; ; tries++) {
+    // Before the newest record is looked up: what the anchor holds by then is in the ledger.
+    const anchors = options.anchors === null ? null : await Promise.all(options.anchors.map(readAnchor));
+    const ends = await endsOf(store);
+    const trust = { keys: options.keys, anchors, unsigned: options.unsigned };
+    const report = await verifyBetween(store, trust, options.segments, ends);
+    if (report.ok || tries === TRIES || (await endsOf(store)).first === ends.first) return report;
+  }
+}
+
+interface Ends {
+  /** Null where there is no record. */
+  readonly first: number | null;
+  readonly last: number | null;
+}
+
+async function verifyBetween(
+  store: Store,
+  trust: Trust,
+  folder: string | null,
+  { first, last }: Ends,
+): Promise<VerifyReport> {
   const beginning = { id: 1, prev: "" };
   // A forged row may have any number: only a rotation explains that the first one is missing.
-  const rotated = first !== null && first > 1 ? await statementOf(store, first, keys) : null;
+  const rotated = first !== null && first > 1 ? await statementOf(store, first, trust.keys) : null;
   if (typeof rotated === "string") {
     return new LedgerCheck(trust, beginning).report({ id: 1, reason: rotated });
   }
   const start: Start = rotated ?? beginning;
-  if (options.segments !== null && start.id > 1) {
+  if (folder !== null && start.id > 1) {
     const check = new LedgerCheck(trust, beginning);
-    const { flaw, files } = await checkSegments(check, options.segments, start.id - 1);
-    if (flaw !== null) return check.report(flaw);
-    const broken = await checkStore(store, check, last ?? 0);
-    return check.report(broken ?? files.unstated(check));
+    const rotations = await rotationsIn(store);
+    const { flaw, notes } = await checkSegments(check, folder, start.id - 1, rotations, trust.keys);
+    return check.report(flaw ?? (await checkStore(store, check, last ?? 0)), notes);
   }
   const check = new LedgerCheck(trust, start);
   const broken = await checkStore(store, check, last ?? 0);
@@ -56,6 +72,11 @@ export async function verify(store: Store, options: VerifyOptions): Promise<Veri
       ? [`Records 1 to ${start.id - 1} are in segments, which were not given: they were not checked.`]
       : [];
   return check.report(broken, notes);
+}
+
+async function endsOf(store: Store): Promise<Ends> {
+  const ends = store.reader.prepare("SELECT min(id) AS first, max(id) AS last FROM ledger");
+  return (await patiently(store, () => ends.get())) as Ends;
 }
 
 async function checkStore(store: Store, check: LedgerCheck, newest: number): Promise<Flaw | null> {

@@ -181,6 +181,14 @@ export const postgresMigrations: readonly string[] = [
     kind  TEXT COLLATE "C" NOT NULL CHECK (kind IN ('checkpoint', 'rotation')),
     until BIGINT NOT NULL    -- the record behind which the next checkpoint comes at the latest
   );
+
+  -- What the ledger goes on from: whoever could change it, could have a call decided twice, or records stay unsigned.
+  CREATE TRIGGER signed_records_change BEFORE UPDATE OR DELETE OR TRUNCATE ON signed_records
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse();
+  ALTER TABLE signed_records ENABLE ALWAYS TRIGGER signed_records_change;
+  CREATE TRIGGER moved_calls_change BEFORE UPDATE OR DELETE OR TRUNCATE ON moved_calls
+    FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse();
+  ALTER TABLE moved_calls ENABLE ALWAYS TRIGGER moved_calls_change;
   `,
 ];
 

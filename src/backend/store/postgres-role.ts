@@ -30,7 +30,7 @@ const makeRole = `
 const grants = `
   GRANT USAGE ON SCHEMA ${schema} TO ${applicationRole};
   GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ${schema} TO ${applicationRole};
-  REVOKE UPDATE, DELETE ON ledger FROM ${applicationRole};
+  REVOKE UPDATE, DELETE ON ledger, signed_records, moved_calls FROM ${applicationRole};
   REVOKE INSERT, UPDATE, DELETE ON schema_version FROM ${applicationRole};
 `;
 

@@ -110,7 +110,9 @@ class Postgres implements Store {
       await writer.prepare(keepCalls).run(last);
       await writer.prepare("DELETE FROM ledger WHERE id <= ?").run(last);
       await writer.prepare("ALTER TABLE ledger ENABLE ALWAYS TRIGGER ledger_change").run();
+      await writer.prepare("ALTER TABLE signed_records DISABLE TRIGGER signed_records_change").run();
       await writer.prepare("DELETE FROM signed_records WHERE id <= ?").run(last);
+      await writer.prepare("ALTER TABLE signed_records ENABLE ALWAYS TRIGGER signed_records_change").run();
     } catch (thrown) {
       if (!(thrown instanceof PostgresFault) || thrown.code !== "42501") throw thrown;
       throw new AegisError("not_permitted", `This login may not remove records from ${this.description}.`, {

@@ -34,6 +34,8 @@ export type Order =
       readonly method: PlainMethod;
       readonly args: readonly unknown[];
     }
+  /** Large arguments are to be read, and redacted: no backend is opened for that. */
+  | { readonly kind: "read"; readonly id: number; readonly text: string }
   /** Every listener in the gateway has taken the event in; not `well` where one of them failed. */
   | { readonly kind: "heard"; readonly event: number; readonly well: boolean };
 

@@ -1,7 +1,8 @@
-/** The thread in which the backend of a gateway, or of `aegis backend`, runs: see `threaded.ts`. */
+/** The thread in which the backend of a gateway, or of `aegis backend`, runs, or arguments are read: see `threaded.ts`. */
 import { parentPort } from "node:worker_threads";
 import { createLogger } from "../../log.js";
 import type { PreparedIntent } from "../decisions.js";
+import { redactArguments } from "../ledger/redact.js";
 import { openBackend } from "../open-backend.js";
 import type { Service } from "../service.js";
 import { readArguments } from "../unread-intent.js";
@@ -39,6 +40,7 @@ port.on("message", (orders: readonly Order[]) => {
   for (const order of orders) {
     if (order.kind === "open")
       open(order.options).catch((thrown: unknown) => report({ kind: "failed", error: sendError(thrown) }));
+    else if (order.kind === "read") answer(order.id, async () => redactArguments(readArguments(order.text)));
     else if (backend !== null) take(backend, order);
   }
 });
@@ -59,7 +61,7 @@ async function open(options: ThreadOptions): Promise<void> {
   report({ kind: "ready", description: opened.description, clock: clockOffset() });
 }
 
-function take(opened: Service, order: Exclude<Order, { kind: "open" }>): void {
+function take(opened: Service, order: Exclude<Order, { kind: "open" | "read" }>): void {
   switch (order.kind) {
     case "outcome":
       opened.outcome(order.outcome);
@@ -92,7 +94,7 @@ function whole(intent: SentIntent): PreparedIntent {
   return {
     ...intent,
     get parsed(): unknown {
-      return readArguments(intent.arguments);
+      return intent.arguments === "" ? {} : JSON.parse(intent.arguments);
     },
   };
 }

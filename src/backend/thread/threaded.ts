@@ -23,6 +23,7 @@ import {
   type SentIntent,
   type ThreadOptions,
 } from "./messages.js";
+import { Reader } from "./reader.js";
 
 /** Milliseconds a credential that was proved is taken as proved; a revocation is heard at once, an expiry is not. */
 const PROVED = 250;
@@ -57,7 +58,7 @@ export function startThread(file: URL): StartedThread {
   return {
     async open(options, log, lost) {
       worker.ref();
-      const thread = new Thread(worker, log, lost);
+      const thread = new Thread(worker, new Reader(file), log, lost);
       worker.postMessage([{ kind: "open", options } satisfies Order]);
       try {
         await thread.ready;
@@ -98,6 +99,7 @@ class Thread implements Service {
 
   constructor(
     private readonly worker: Worker,
+    private readonly reader: Reader,
     private readonly log: Logger,
     lost: (reason: string) => void,
   ) {
@@ -123,12 +125,14 @@ class Thread implements Service {
     });
   }
 
-  async decide(intent: Intent): Promise<Verdict> {
-    return this.ours(await this.ask<Verdict>((id) => ({ kind: "decide", id, intent: stripped(intent) })));
+  async decide(intent: UnreadIntent): Promise<Verdict> {
+    const sent = intent.unread === true ? await this.read(intent) : stripped(intent);
+    return this.ours(await this.ask<Verdict>((id) => ({ kind: "decide", id, intent: sent })));
   }
 
-  async release(intent: Intent, approval: number | null): Promise<Verdict> {
-    const order = (id: number): Order => ({ kind: "release", id, intent: stripped(intent), approval });
+  async release(intent: UnreadIntent, approval: number | null): Promise<Verdict> {
+    const sent = intent.unread === true ? await this.read(intent) : stripped(intent);
+    const order = (id: number): Order => ({ kind: "release", id, intent: sent, approval });
     return this.ours(await this.ask<Verdict>(order));
   }
 
@@ -208,13 +212,19 @@ class Thread implements Service {
       await this.call("close");
     } finally {
       this.end("it was closed");
-      await this.worker.terminate();
+      await Promise.all([this.worker.terminate(), this.reader.close()]);
     }
   }
 
   /** Nothing was opened: its end is no loss. */
   abandon(): void {
     this.end("it was not opened");
+  }
+
+  private async read(intent: UnreadIntent): Promise<SentIntent> {
+    const { call, gateway, agent, principal, server, tool, action, definition } = intent;
+    const names = { call, gateway, agent, principal, server, tool, action, definition };
+    return { ...names, arguments: intent.arguments, redacted: await this.reader.read(intent.arguments) };
   }
 
   private plain<M extends PlainMethod>(method: M): Service[M] {
@@ -297,16 +307,11 @@ class Thread implements Service {
   }
 }
 
-/** Arguments, in characters, from which on the redacted form travels instead of being made from the text again; not of
- * those that nobody has parsed here. */
+/** Arguments, in characters, from which on the redacted form travels instead of being made from the text again. */
 const LONG = 4096;
 
-function stripped(intent: UnreadIntent): SentIntent {
-  const { call, gateway, agent, principal, server, tool, action, definition } = intent;
-  const names = { call, gateway, agent, principal, server, tool, action, definition };
-  const sent = { ...names, arguments: intent.arguments };
-  if (sent.arguments.length < LONG || intent.unread === true) return sent;
-  return { ...sent, redacted: redactArguments(intent.parsed) };
+function stripped({ parsed, ...sent }: Intent): SentIntent {
+  return sent.arguments.length < LONG ? sent : { ...sent, redacted: redactArguments(parsed) };
 }
 
 function gone(reason: string): AegisError {

@@ -1,6 +1,8 @@
 import { exportSPKI, importJWK, SignJWT } from "jose";
+import pino from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { OidcSettings } from "../../../src/backend/http/oidc-settings.js";
+import { routes } from "../../../src/backend/http/routes.js";
 import { type Answer, startServer, stubs, type TestServer } from "../../fixtures/backend/http.js";
 import { Issuer } from "../../fixtures/backend/issuer.js";
 import { waitFor } from "../../fixtures/backend/store.js";
@@ -202,7 +204,56 @@ describe("a JWT is refused", () => {
     const { status } = await whoami(await issuer.sign(), at);
     issuer.pretends = null;
     expect(status).toBe(401);
-    expect((await whoami(await issuer.sign(), at)).status).toBe(200);
+    const jwt = await issuer.sign();
+    await waitFor(async () => (await whoami(jwt, at)).status === 200, "the issuer", 5_000);
+  });
+});
+
+describe("a client of a gateway that is an agent of the issuer", () => {
+  it("is told to the gateway that was shown its JWT", async () => {
+    const own = await Issuer.started(["RS256"]);
+    const at = await startServer({ routes, settings: { oidc: settings(own.url) } });
+    const tell = (token: string, as = "gateway"): Promise<Answer> =>
+      at.ask("/v1/authenticate", { method: "POST", token: as, body: { token } });
+    try {
+      const claims = { roles: ["aegis-agents"], agent: "claude-desktop" };
+      const { status, json } = await tell(await own.sign(claims));
+      expect([status, json.principal]).toEqual([
+        200,
+        {
+          name: "oidc:ada",
+          role: "agent",
+          agent: "claude-desktop",
+          groups: [],
+          token: null,
+          trust_declared: false,
+        },
+      ]);
+      expect((await tell(at.tokens.agent)).json.principal).toMatchObject({ name: "agent" });
+      for (const jwt of [await own.sign({ ...claims, exp: now() - 10 }), await stranger.sign(claims)])
+        expect((await tell(jwt)).json).toEqual({ principal: null });
+      expect((await tell(await own.sign(claims), "agent")).status).toBe(403);
+    } finally {
+      await at.close();
+      await own.stop();
+    }
+  });
+
+  it("is nobody that is known while the issuer is away, and is known again when it is back", async () => {
+    const own = await Issuer.started(["RS256"]);
+    const at = await startServer({ routes, settings: { oidc: settings(own.url) } });
+    const body = { token: await own.sign({ roles: ["aegis-agents"], agent: "claude-desktop" }) };
+    const tell = (): Promise<Answer> =>
+      at.ask("/v1/authenticate", { method: "POST", token: "gateway", body });
+    try {
+      own.fails = true;
+      expect(await tell()).toMatchObject({ status: 503, json: { code: "backend_unavailable" } });
+      own.fails = false;
+      await waitFor(async () => (await tell()).json.principal?.name === "oidc:ada", "the issuer", 5_000);
+    } finally {
+      await at.close();
+      await own.stop();
+    }
   });
 });
 
@@ -253,6 +304,48 @@ describe("keys", () => {
       }
     },
   );
+
+  it("are asked for once in a while where the issuer is gone, and whoever tries is counted", async () => {
+    const own = await Issuer.started(["RS256"]);
+    const lines: string[] = [];
+    const log = pino({ level: "warn" }, { write: (line) => void lines.push(line) });
+    const at = await startServer({ routes: { v1: stubs("v1") }, settings: { oidc: settings(own.url) }, log });
+    try {
+      const jwt = await own.sign();
+      own.fails = true;
+      const statuses: number[] = [];
+      for (let n = 0; n < 60; n++) statuses.push((await whoami(`${jwt}${n}`, at)).status);
+      expect([statuses.slice(0, 20), statuses.slice(20)].map((some) => [...new Set(some)])).toEqual([
+        [401],
+        [429],
+      ]);
+      expect(own.asked).toEqual(["/.well-known/openid-configuration"]);
+      // The outage, and that not every attempt is recorded.
+      expect(lines).toEqual([
+        expect.stringContaining('"msg":"the keys of the OIDC issuer could not be fetched"'),
+        expect.stringContaining("not recorded"),
+      ]);
+      own.fails = false;
+      await waitFor(async () => (await whoami(jwt, at)).status === 200, "the issuer", 5_000);
+      expect(lines.filter((line) => line.includes("answers again"))).toHaveLength(1);
+
+      // Those it has are good while it is away, whatever else is shown.
+      own.fails = true;
+      const strange = await stranger.sign({ iss: own.url }, { header: { kid: "unknown" } });
+      const fetched = (): number => own.asked.filter((path) => path === "/keys").length;
+      await waitFor(
+        async () => (await whoami(strange, at)).status === 429 && fetched() === 2,
+        "a look",
+        5_000,
+      );
+      for (let n = 0; n < 5; n++) expect((await whoami(strange, at)).status).toBe(429);
+      expect((await whoami(jwt, at)).status).toBe(200);
+      expect(fetched()).toBe(2);
+    } finally {
+      await at.close();
+      await own.stop();
+    }
+  });
 
   it("can stand at an address that is configured", async () => {
     const at = await start({ jwksUri: `${issuer.url}/keys` });

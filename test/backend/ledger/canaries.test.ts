@@ -1,7 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { Service } from "../../../src/backend/service.js";
 import { linesOfFile, rowsOf } from "../../fixtures/backend/ledger.js";
 import { intent, makeHome, open, outcomeOf, person } from "../../fixtures/backend/store.js";
 
@@ -54,7 +53,7 @@ test("no secret that shows by its name, its form or a configured path is in the 
     join(place.home, "config.yaml"),
     `ledger: { redact: ${paths}, checkpoint: { records: 5 } }\n`,
   );
-  const embedded = (await open(place)) as Service;
+  const embedded = await open(place);
   const gateway = await embedded.attach({ pid: process.pid, label: "wrap files", address: null });
   const args = secretArguments();
   const text = JSON.stringify(args);

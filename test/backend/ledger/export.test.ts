@@ -5,21 +5,32 @@ import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { readAnchor } from "../../../src/backend/ledger/anchor-file.js";
 import { recordHash } from "../../../src/backend/ledger/chain.js";
-import { type ExportQuery, exportLines } from "../../../src/backend/ledger/export.js";
+import {
+  type ExportQuery,
+  type ExportSource,
+  exportLines,
+  storeSource,
+} from "../../../src/backend/ledger/export.js";
 import { verifyExport } from "../../../src/backend/ledger/export-file.js";
+import { rotate } from "../../../src/backend/ledger/rotate.js";
 import { trustedKeys } from "../../../src/backend/ledger/signature.js";
 import { Signer } from "../../../src/backend/ledger/signer.js";
+import { readLedgerOf, writeLedgerOf } from "../../../src/backend/open-ledger.js";
 import { openSqlite } from "../../../src/backend/store/sqlite.js";
 import type { VerifyReport } from "../../../src/client/backend.js";
+import { createLogger } from "../../../src/log.js";
 import {
+  damage,
   filledLedger,
   kindOf,
   type LedgerRow,
   linesOfFile,
   makeLedgerHome,
+  rechained,
   rowsOf,
+  runCalls,
 } from "../../fixtures/backend/ledger.js";
-import { open } from "../../fixtures/backend/store.js";
+import { open, person } from "../../fixtures/backend/store.js";
 
 let place: ReturnType<typeof makeLedgerHome>;
 let rows: LedgerRow[];
@@ -38,7 +49,7 @@ async function exported(query: Partial<ExportQuery> = {}): Promise<string[]> {
   const store = await openSqlite(join(place.home, "aegis.db"));
   try {
     let text = "";
-    for await (const piece of exportLines(store, { format: "jsonl", ...query })) text += piece;
+    for await (const piece of exportLines(storeSource(store), { format: "jsonl", ...query })) text += piece;
     writeFileSync(file, text);
     return text.split("\n").slice(0, -1);
   } finally {
@@ -46,10 +57,10 @@ async function exported(query: Partial<ExportQuery> = {}): Promise<string[]> {
   }
 }
 
-async function check(anchor?: string): Promise<VerifyReport> {
+async function check(anchor?: string, allowUnsigned = false): Promise<VerifyReport> {
   const keys = trustedKeys([{ from: "x", text: publicKey }]);
   const anchors = anchor === undefined ? null : [await readAnchor(anchor)];
-  return verifyExport(file, { keys, anchors, unsigned: Number.MAX_SAFE_INTEGER, past: true });
+  return verifyExport(file, { keys, anchors, allowUnsigned });
 }
 
 describe("JSONL", () => {
@@ -158,9 +169,9 @@ describe("JSONL", () => {
 
   test("of a stretch begins where it says, and names what it cannot show", async () => {
     const lines = await exported({ from: 8, to: 20 });
-    expect(lines.length).toBe(15);
+    expect(lines.length).toBe(19);
     const { ok, records, evidence } = await check(place.anchor);
-    expect({ ok, records, first: evidence?.first }).toEqual({ ok: true, records: 13, first: 8 });
+    expect({ ok, records, first: evidence?.first }).toEqual({ ok: true, records: 17, first: 8 });
     expect(evidence?.notes).toEqual([expect.stringContaining("begins at record 8")]);
     writeFileSync(file, `${lines.with(0, (lines[0] ?? "").replace(/"prev":"./, '"prev":"')).join("\n")}\n`);
     await expect(check()).rejects.toMatchObject({ code: "usage" });
@@ -179,17 +190,22 @@ describe("JSONL", () => {
     expect((await check(place.anchor)).broken).toMatchObject({ id: 12 });
   });
 
-  test("of one agent says that it is filtered; its records are checked", async () => {
+  test("of one agent never verifies, and is not called broken for that; what is wrong with its records is", async () => {
     const backend = await open(place);
     await backend.ensureAgent("claude-two");
     await backend.close();
     const lines = await exported({ agent: "claude-desktop" });
     expect(lines.slice(1, -1).every((line) => line.includes('"agent":"claude-desktop"'))).toBe(true);
-    const { ok, evidence } = await check();
-    expect(ok).toBe(true);
+    const { ok, broken, evidence } = await check();
+    expect({ ok, broken }).toEqual({ ok: false, broken: null });
     expect(evidence?.notes).toEqual([expect.stringContaining("of claude-desktop alone")]);
+    writeFileSync(
+      file,
+      `${lines.with(3, (lines[3] ?? "").replace('"agent":"claude-desktop"', '"agent":"claude-two"')).join("\n")}\n`,
+    );
+    expect((await check()).broken?.reason).toBe("it is no record of claude-desktop");
     writeFileSync(file, `${lines.with(3, (lines[3] ?? "").replace("{", "{ ")).join("\n")}\n`);
-    expect(await check()).toMatchObject({ ok: false });
+    expect((await check()).broken?.reason).toContain("canonical");
     writeFileSync(
       file,
       `${lines
@@ -197,13 +213,124 @@ describe("JSONL", () => {
         .with(4, lines[3] ?? "")
         .join("\n")}\n`,
     );
-    expect(await check()).toMatchObject({ ok: false });
+    expect((await check()).broken?.reason).toContain("it comes behind record");
     writeFileSync(file, `${lines.slice(0, -2).join("\n")}\n`);
     expect(await check()).toMatchObject({
       ok: false,
       broken: { reason: expect.stringContaining("cut off") },
     });
   });
+
+  test("that somebody without the key has written from its first line to its last is not believed", async () => {
+    const lines = await exported();
+    const unsigned = lines.slice(1, -1).filter((line) => !line.includes('"kind":"checkpoint"'));
+    forge(lines, unsigned);
+    expect((await check()).broken).toEqual({
+      id: 1,
+      reason: "no record of the export is signed: anybody could have written it",
+    });
+    expect(await check(undefined, true), "whatever is allowed").toMatchObject({ ok: false });
+    forge(lines, unsigned, { checkpoint: null, key_id: null });
+    expect(await check()).toMatchObject({ ok: false, broken: { id: 1 } });
+  });
+
+  test("whose end somebody without the key has written is not believed, unless that is asked for", async () => {
+    const lines = await exported();
+    const bodies = lines.slice(1, -1);
+    // The last checkpoint is gone, and what it signed is another record.
+    const changed = bodies
+      .slice(0, -1)
+      .with(bodies.length - 2, (bodies.at(-2) ?? "").replace('"kind":"', '"kind":"x'));
+    expect(changed.at(-1)).not.toBe(bodies.at(-2));
+    const newest = rows.findLast((row) => row.id < rows.length && kindOf(row) === "checkpoint")?.id ?? 0;
+    expect(newest).toBeLessThan(rows.length - 1);
+    forge(lines, changed);
+    expect((await check()).broken).toMatchObject({
+      id: newest,
+      reason: expect.stringContaining(`the first line names record ${rows.length}`),
+    });
+    forge(lines, changed, { checkpoint: newest });
+    expect((await check()).broken).toMatchObject({
+      id: newest + 1,
+      reason: expect.stringContaining(`nothing signs the records ${newest + 1} to ${rows.length - 1}`),
+    });
+    expect(await check(undefined, true)).toMatchObject({ ok: true, evidence: { signed: newest - 1 } });
+    forge(lines, changed, { checkpoint: newest, key_id: "0".repeat(64) });
+    expect(await check(undefined, true), "of another key").toMatchObject({ ok: false });
+  });
+
+  /** Numbers, links, the first line and the last line as they have to be. */
+  function forge(lines: readonly string[], bodies: readonly string[], said: object = {}): void {
+    const forged = rechained(bodies).map(({ body }) => body);
+    const end = recordHash(forged.at(-1) ?? "");
+    const { export: head } = JSON.parse(lines[0] ?? "") as { export: object };
+    const first = { export: { ...head, to: forged.length, head: end, ...said } };
+    const text = [
+      JSON.stringify(first),
+      ...forged,
+      JSON.stringify({ end: { records: forged.length, head: end } }),
+    ];
+    writeFileSync(file, `${text.join("\n")}\n`);
+  }
+
+  test("goes on to the signature over the last record, and no further", async () => {
+    const signed = rows.filter((row) => kindOf(row) === "checkpoint").map(({ id }) => id);
+    for (const [to, end] of [
+      [1, signed[0]],
+      [signed[0], signed[0]],
+      [(signed[0] ?? 0) + 1, signed[1]],
+      [rows.length, rows.length],
+      [10_000, rows.length],
+    ]) {
+      const lines = await exported({ to: to ?? 0 });
+      expect(JSON.parse(lines[0] ?? "").export).toMatchObject({ to: end, checkpoint: end });
+      expect(await check(), `to ${to}`).toMatchObject({ ok: true, records: end });
+    }
+    // Without a last one: what was written since the newest signature, and is signed with the next.
+    const backend = await open(place);
+    await backend.ensureAgent("claude-two");
+    await exported();
+    expect(await check()).toMatchObject({ ok: true, records: rows.length });
+    await backend.close();
+  });
+
+  test("that a rotation overtakes begins behind what was moved, or says so", async () => {
+    const rotateFirst = async (query: Partial<ExportQuery>, ...before: number[]): Promise<string> =>
+      readLedgerOf({ home: place.home, log: createLogger("silent") }, async ({ store }) => {
+        const source = storeSource(store);
+        let text = "";
+        const overtaken: ExportSource = {
+          ...source,
+          records: async (...args) => {
+            const id = args[2] > 1 ? before.shift() : undefined;
+            if (id !== undefined) await rotated(id);
+            return source.records(...args);
+          },
+        };
+        for await (const piece of exportLines(overtaken, { format: "jsonl", ...query })) text += piece;
+        return text;
+      });
+    writeFileSync(file, await rotateFirst({}, 12));
+    const { ok, evidence } = await check();
+    expect(ok).toBe(true);
+    expect(evidence?.first).toBeGreaterThan(1);
+    await expect(rotateFirst({ from: evidence?.first ?? 0 }, 24)).rejects.toMatchObject({ code: "usage" });
+    const backend = await open(place);
+    await runCalls(backend, 200);
+    await backend.close();
+    await expect(rotateFirst({}, 0, 600)).rejects.toMatchObject({
+      code: "backend_unavailable",
+      message: expect.stringContaining("was moved to a segment"),
+    });
+  });
+
+  async function rotated(before: number): Promise<void> {
+    const { home } = place;
+    await writeLedgerOf({ home, log: createLogger("silent") }, async (parts) => {
+      const options = { before: { id: before }, folder: join(home, "segments"), by: person() };
+      for await (const segment of rotate(parts, options)) expect(segment.last).toBeGreaterThan(0);
+    });
+  }
 
   test.each([{ from: 1000 }, { from: 9, to: 8 }])(
     "of records that are not there (%j) is refused",
@@ -266,6 +393,34 @@ describe("names and sentences that would be something else to another reader", (
     expect((await check()).broken).toMatchObject({ id: 8 });
   });
 
+  test.each<[string, (row: string) => string]>([
+    ["what was decided", (row) => row.replace(',"ALLOW",', ',"BLOCK",')],
+    ["whose it was", (row) => row.replace('"claude-desktop"', '"claude-two"')],
+    ["its number", (row) => row.replace(/^\d+/, "7777")],
+  ])("of CSV that say otherwise than their record %s are found", async (_, change) => {
+    const lines = await exported({ format: "csv" });
+    const at = rows.findIndex((row) => kindOf(row) === "decision") + 2;
+    const forged = change(lines[at] ?? "");
+    expect(cells(forged).at(-1)).toBe(cells(lines[at] ?? "").at(-1));
+    expect(forged).not.toBe(lines[at]);
+    writeFileSync(file, `${lines.with(at, forged).join("\n")}\n`);
+    expect((await check()).broken).toEqual({
+      id: at - 1,
+      reason: `the columns in line ${at + 1} of the file are not those of the record in it`,
+    });
+    for (const remark of [1, lines.length - 1]) {
+      writeFileSync(file, `${lines.with(remark, `1${lines[remark]}`).join("\n")}\n`);
+      expect((await check()).broken?.reason, `line ${remark + 1}`).toContain("columns");
+    }
+  });
+
+  test("that are of a record which is no JSON are exported as they are", async () => {
+    await damage(place.home, (store) => store.exec("UPDATE ledger SET body = 'gone' WHERE id = 4"));
+    const lines = await exported({ format: "csv" });
+    expect(lines[5]).toBe(`${",".repeat(14)}"gone"`);
+    expect((await check()).broken).toMatchObject({ id: 4 });
+  });
+
   /** RFC 4180, written for this test. */
   function cells(line: string): string[] {
     return [...line.matchAll(/(?:^|,)(?:"((?:[^"]|"")*)"|([^,]*))/g)].map(
@@ -314,6 +469,28 @@ describe.skipIf(!python)("the verifier of docs/ledger.md, which is not ours", ()
       /record 3: missing, or not linked/,
     ],
     ["cut off", (lines) => lines.slice(0, -3), /was cut off/],
+    [
+      "written by anybody",
+      (lines) => {
+        const forged = rechained(lines.slice(1, -1).filter((line) => !line.includes('"kind":"checkpoint"')));
+        const end = forged.at(-1)?.hash;
+        return [
+          lines[0] ?? "",
+          ...forged.map(({ body }) => body),
+          JSON.stringify({ end: { records: forged.length, head: end } }),
+        ];
+      },
+      /record 1: nothing signs what is from here on/,
+    ],
+    [
+      "added to",
+      (lines) => {
+        const [more] = rechained([rows[1]?.body ?? ""], rows.length + 1, rows.at(-1)?.hash);
+        const end = JSON.stringify({ end: { records: rows.length + 1, head: more?.hash } });
+        return [...lines.slice(0, -1), more?.body ?? "", end];
+      },
+      /record 31: nothing signs what is from here on/,
+    ],
     [
       "signed by nobody",
       (lines) =>

@@ -85,7 +85,7 @@ describe.skipIf(!postgresAvailable)("the ledger of several backends on one Postg
     await first.close();
     const said: unknown[] = [];
     const listening = createLogger("silent");
-    listening.warn = ((what: unknown) => said.push(what)) as typeof listening.warn;
+    listening.warn = (what: unknown) => said.push(what);
     const second = await backendIn(two, database.url, listening);
     expect(said).toEqual([{ key: expect.stringMatching(/^[0-9a-f]{64}$/) as string }]);
     await second.close();
@@ -128,6 +128,17 @@ describe.skipIf(!postgresAvailable)("the ledger of several backends on one Postg
     expect(await check(one)).toMatchObject({ ok: true, evidence: { first: (segment?.last ?? 0) + 1 } });
     expect(await check(one, folder)).toMatchObject({ ok: true, evidence: { first: 1 } });
     await expect(database.sql("DELETE FROM aegis.ledger")).rejects.toThrow("append-only");
+    expect(await database.sql("SELECT count(*) AS count FROM aegis.moved_calls")).not.toEqual([{ count: 0 }]);
+    for (const table of ["signed_records", "moved_calls"]) {
+      for (const change of [
+        `DELETE FROM aegis.${table}`,
+        `UPDATE aegis.${table} SET ${table === "moved_calls" ? "call = 'x'" : "until = 1000000"}`,
+        `TRUNCATE aegis.${table}`,
+      ]) {
+        await expect(database.sql(change), "even the superuser").rejects.toThrow("append-only");
+        await expect(database.sql(`SET ROLE aegis_app; ${change}`)).rejects.toThrow("permission denied");
+      }
+    }
 
     const again = await backendIn(one, member);
     await runCalls(again, 10);

@@ -14,6 +14,7 @@ import { fileHash } from "../../../src/backend/ledger/segments.js";
 import { Signer } from "../../../src/backend/ledger/signer.js";
 import { verify } from "../../../src/backend/ledger/verify.js";
 import { readLedgerOf, writeLedgerOf } from "../../../src/backend/open-ledger.js";
+import type { Statement, Store, Value } from "../../../src/backend/store/store.js";
 import type { VerifyReport } from "../../../src/client/backend.js";
 import { createLogger } from "../../../src/log.js";
 import {
@@ -51,10 +52,17 @@ async function rotated(before: RotateOptions["before"]): Promise<Segment[]> {
   });
 }
 
-async function check(folder: string | null = null): Promise<VerifyReport> {
+async function check(
+  folder: string | null = null,
+  anchors: readonly string[] | null = [place.anchor],
+): Promise<VerifyReport> {
   return readLedgerOf({ home: place.home, log }, ({ store, signer }) =>
-    verify(store, { keys: signer.trusted(), anchors: [place.anchor], unsigned: 5, segments: folder }),
+    verify(store, { keys: signer.trusted(), anchors, unsigned: 5, segments: folder }),
   );
+}
+
+function prevOf(body = "{}"): string {
+  return String((JSON.parse(body) as { prev?: string }).prev);
 }
 
 /** The newest checkpoint before this record. */
@@ -66,7 +74,10 @@ describe("a rotation", () => {
     const last = checkpointBefore(30);
     const [segment, ...more] = await rotated({ id: 30 });
     expect(more).toEqual([]);
-    const name = `ledger-000000000001-${String(last).padStart(12, "0")}.jsonl`;
+    const [name = ""] = readdirSync(segments);
+    expect(name).toMatch(
+      new RegExp(`^ledger-000000000001-${String(last).padStart(12, "0")}-[0-9a-f]{8}\\.jsonl$`),
+    );
     expect(segment).toEqual({ path: join(segments, name), first: 1, last });
     expect(readdirSync(segments)).toEqual([name]);
     if (process.platform !== "win32") expect(statSync(join(segments, name)).mode & 0o777).toBe(0o600);
@@ -117,6 +128,65 @@ describe("a rotation", () => {
     expect(segment?.last).toBeGreaterThan(20);
     expect(segment?.last).toBeLessThan(rows.length);
     expect(await check(segments)).toMatchObject({ ok: true });
+  });
+
+  test("that fails leaves no file; the next one moves what it would have, and all verifies", async () => {
+    await damage(place.home, (store) =>
+      store.exec("CREATE TRIGGER fault BEFORE DELETE ON ledger BEGIN SELECT RAISE(ABORT, 'no'); END"),
+    );
+    await expect(rotated({ id: 30 })).rejects.toThrow();
+    expect(readdirSync(segments)).toEqual([]);
+    expect(await check(segments)).toMatchObject({ ok: true, evidence: { first: 1 } });
+    await damage(place.home, (store) => store.exec("DROP TRIGGER fault"));
+    expect((await rotated({ id: 30 })).length).toBe(1);
+    expect(await check(segments)).toMatchObject({ ok: true, evidence: { first: 1, notes: [] } });
+  });
+
+  test("that was killed before its commit leaves a file that nobody reads, however far it went", async () => {
+    mkdirSync(segments);
+    const orphan = "ledger-000000000001-000000000012-00000000.jsonl";
+    writeFileSync(join(segments, orphan), "what was written so far");
+    await rotated({ id: 12 });
+    await rotated({ id: 30 });
+    const { ok, evidence } = await check(segments);
+    expect({ ok, first: evidence?.first }).toEqual({ ok: true, first: 1 });
+    expect(evidence?.notes).toEqual([`No rotation record names the segment ${orphan}: it was not read.`]);
+  });
+
+  test("at the same time as another moves every record once", async () => {
+    const moved = await Promise.all([rotated({ id: 30 }), rotated({ id: 30 }), rotated({ id: 12 })]);
+    const found = moved.flat().toSorted((a, b) => a.first - b.first);
+    expect(found[0]?.first).toBe(1);
+    for (const [index, { first }] of found.entries())
+      if (index > 0) expect(first).toBe((found[index - 1]?.last ?? 0) + 1);
+    expect(readdirSync(segments).length).toBe(found.length);
+    expect(await check(segments)).toMatchObject({ ok: true, evidence: { first: 1, notes: [] } });
+  });
+
+  test("that another one overtakes when its file is written moves nothing twice, and leaves no file", async () => {
+    const found = await writeLedgerOf({ home: place.home, log }, async (parts) => {
+      let overtaken = false;
+      const slow: typeof parts = {
+        ...parts,
+        commit: Object.assign(Object.create(parts.commit) as typeof parts.commit, {
+          write: async (unit: never) => {
+            if (!overtaken && readdirSync(segments).length > 0) {
+              overtaken = true;
+              await rotated({ id: 12 });
+            }
+            return parts.commit.write(unit);
+          },
+        }),
+      };
+      const own: Segment[] = [];
+      for await (const segment of rotate(slow, { before: { id: 30 }, folder: segments, by: person() }))
+        own.push(segment);
+      expect(overtaken).toBe(true);
+      return own;
+    });
+    expect(found.map(({ first }) => first)).toEqual([checkpointBefore(12) + 1]);
+    expect(readdirSync(segments).length).toBe(2);
+    expect(await check(segments)).toMatchObject({ ok: true, evidence: { first: 1, notes: [] } });
   });
 
   test("does not take the records of a call that is open", async () => {
@@ -239,6 +309,84 @@ describe("verification finds", () => {
     );
   });
 
+  test("that records behind a rotation were written by somebody without the key", async () => {
+    await rotated({ id: 30 });
+    const left = await rowsOf(place.home);
+    const said = left.findIndex((row) => kindOf(row) === "rotation");
+    const [first] = left;
+    // What the rotation signs is believed, so the chain goes on from there, with no signature in it.
+    const body = (left.find((row) => kindOf(row) === "outcome")?.body ?? "").replace(
+      '"outcome"',
+      '"refused"',
+    );
+    const forged = rechained(
+      Array.from({ length: 40 }, () => body),
+      first?.id,
+      prevOf(first?.body),
+    );
+    await rewrite(place.home, forged);
+    const honest = left[said];
+    await damage(place.home, (store) => {
+      store.exec("DELETE FROM signed_records");
+      store
+        .prepare("INSERT INTO ledger (id, agent, key, body, hash) VALUES (?, null, null, ?, ?)")
+        .run(100_000, honest?.body ?? "", honest?.hash ?? "");
+      store.exec("INSERT INTO signed_records VALUES (100000, 'rotation', 100000)");
+    });
+    const { ok, broken } = await check(null, null);
+    expect({ ok, id: broken?.id }).toEqual({ ok: false, id: (first?.id ?? 0) + 5 });
+    expect(broken?.reason).toContain("should be a checkpoint");
+  });
+
+  test("a rotation record that cannot be read, and names it", async () => {
+    await rotated({ id: 30 });
+    const left = await rowsOf(place.home);
+    const said = left.find((row) => kindOf(row) === "rotation");
+    for (const body of ["gone", "null", "{}", (said?.body ?? "").replace('"last_id":', '"last":')]) {
+      await damage(place.home, (store) =>
+        store.prepare("UPDATE ledger SET body = ? WHERE id = ?").run(body, said?.id ?? 0),
+      );
+      for (const folder of [null, segments]) {
+        const { ok, broken } = await check(folder);
+        expect({ ok, id: broken?.id }).toEqual({ ok: false, id: 1 });
+        expect(broken?.reason).toContain(`what record ${said?.id} says of one cannot be read`);
+      }
+      await expect(rotated({ id: 1_000 })).rejects.toMatchObject({ code: "ledger_broken" });
+    }
+    await rewrite(place.home, left);
+    expect(await check(segments)).toMatchObject({ ok: true });
+  });
+
+  test("nothing where a rotation comes in between", async () => {
+    const paged = "SELECT id, agent, key, body, hash";
+    for (const folder of [null, segments]) {
+      let overtaken = false;
+      const report = await readLedgerOf({ home: place.home, log }, ({ store, signer }) => {
+        const prepare = (sql: string): Statement => {
+          const statement = store.reader.prepare(sql);
+          const all = async (...values: Value[]): Promise<unknown[]> => {
+            if (sql.startsWith(paged) && !overtaken) {
+              overtaken = true;
+              expect((await rotated({ id: folder === null ? 12 : 30 })).length).toBe(1);
+            }
+            return statement.all(...values);
+          };
+          return { ...statement, all };
+        };
+        const slow = Object.assign(Object.create(store) as Store, { reader: { prepare } });
+        return verify(slow, {
+          keys: signer.trusted(),
+          anchors: [place.anchor],
+          unsigned: 5,
+          segments: folder,
+        });
+      });
+      expect(overtaken).toBe(true);
+      expect(report.broken).toBeNull();
+      expect(report.ok).toBe(true);
+    }
+  });
+
   test("more records gone than the rotation says", async () => {
     await rotated({ id: 12 });
     const first = (await rowsOf(place.home))[0]?.id;
@@ -247,7 +395,11 @@ describe("verification finds", () => {
   });
 
   test.each<[string, (path: string, lines: string[]) => void, RegExp]>([
-    ["is missing", (path) => renameSync(path, `${path}.away`), /no segment in .* begins with it/],
+    [
+      "is missing",
+      (path) => renameSync(path, `${path}.away`),
+      /the segment ledger-.* is not in .*: the records 1 to \d+ are missing/,
+    ],
     [
       "was changed",
       (path, lines) =>

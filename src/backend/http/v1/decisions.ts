@@ -1,4 +1,4 @@
-import type { Principal } from "../../../client/backend.js";
+import type { Principal, Verdict } from "../../../client/backend.js";
 import {
   decideRequest,
   type IntentWire,
@@ -7,8 +7,7 @@ import {
   verdictWire,
 } from "../../../client/wire/decisions.js";
 import { httpLease } from "../../../client/wire/gateways.js";
-import { reasonOf } from "../../../errors.js";
-import { scan } from "../../../frame/scan.js";
+import { AegisError } from "../../../errors.js";
 import { readArguments, type UnreadIntent } from "../../unread-intent.js";
 import { type App, bodyLimits, type RouteContext } from "../app.js";
 import { HttpError } from "../errors.js";
@@ -36,7 +35,7 @@ export function decisionRoutes(app: App, { service, metrics }: RouteContext, kno
       const askedAt = performance.now();
       const intent = intentOf(request.body, request.principal);
       await known.require(intent.gateway, request.principal);
-      const verdict = await service.decide(intent);
+      const verdict = await judged(intent, service.decide(intent));
       metrics.decisions.inc({ decision: verdict.decision });
       return verdictToWire(verdict, askedAt, httpLease);
     },
@@ -60,7 +59,7 @@ export function decisionRoutes(app: App, { service, metrics }: RouteContext, kno
       const { approval, ...asked } = request.body;
       const intent = intentOf(asked, request.principal);
       await known.require(intent.gateway, request.principal);
-      const verdict = await service.release(intent, approval);
+      const verdict = await judged(intent, service.release(intent, approval));
       metrics.decisions.inc({ decision: verdict.decision });
       return verdictToWire(verdict, askedAt, httpLease);
     },
@@ -77,49 +76,39 @@ function intentOf(asked: IntentWire, by: Principal): UnreadIntent {
     );
   }
   const { arguments: text } = asked;
-  if (text.length <= LARGE) return { ...asked, principal, parsed: parsed(text) };
-  if (!/^[ \t\r\n]*\{/.test(text)) throw invalid("arguments", noObject);
-  scanned(text);
+  if (text.length <= LARGE) return { ...asked, principal, parsed: read(text) };
+  if (!/^[ \t\r\n]*\{/.test(text)) throw invalid("arguments", "The arguments are the text of a JSON object.");
   return {
     ...asked,
     principal,
     unread: true,
-    // Of 12 MB it takes 200 ms, in which nobody else would be answered: it is left to the thread that decides.
     get parsed(): unknown {
       return readArguments(text);
     },
   };
 }
 
-const noObject = "The arguments are the text of a JSON object, or empty.";
-
-function parsed(text: string): unknown {
-  if (text === "") return {};
-  let value: unknown;
+function read(text: string): unknown {
   try {
-    value = JSON.parse(text);
-  } catch (thrown) {
-    throw unreadable(thrown);
-  }
-  scanned(text);
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value;
-  throw invalid("arguments", noObject);
-}
-
-/**
- * As a frame of a client may hold them: what two parsers could read differently would be judged as another call. It ends
- * with any text; what it says counts for JSON only.
- */
-function scanned(text: string): void {
-  try {
-    scan(`{"params":{"arguments":${text}}}`);
+    return readArguments(text);
   } catch (thrown) {
     throw unreadable(thrown);
   }
 }
 
-function unreadable(thrown: unknown): HttpError {
-  return invalid("arguments", `The arguments cannot be read: ${reasonOf(thrown).slice(0, 200)}`);
+/** What is wrong with arguments that were read elsewhere: everything else that could be was checked before. */
+async function judged({ unread }: UnreadIntent, asked: Promise<Verdict>): Promise<Verdict> {
+  if (unread !== true) return asked;
+  try {
+    return await asked;
+  } catch (thrown) {
+    throw unreadable(thrown);
+  }
+}
+
+function unreadable(thrown: unknown): unknown {
+  if (!(thrown instanceof AegisError) || thrown.code !== "usage") return thrown;
+  return invalid("arguments", thrown.message);
 }
 
 function invalid(member: string, msg: string): HttpError {

@@ -1,15 +1,9 @@
 import { Readable } from "node:stream";
 import type { LedgerRecord, RecordFilter } from "../../../client/backend.js";
 import { exportQuery } from "../../../client/wire/ledger.js";
-import { recordHash } from "../../ledger/chain.js";
-import { csvHeader, csvRemark, csvRow } from "../../ledger/csv.js";
-import type { ExportEnd, ExportHead, ExportQuery } from "../../ledger/export.js";
+import { type ExportedRecord, type ExportSource, exportHead, exportLines } from "../../ledger/export.js";
 import type { Service } from "../../service.js";
 import type { RegisterRoutes } from "../app.js";
-import { HttpError } from "../errors.js";
-
-/** Records read at a time. */
-const PAGE = 256;
 
 const types = { jsonl: "application/jsonl; charset=utf-8", csv: "text/csv; charset=utf-8" } as const;
 
@@ -22,7 +16,8 @@ export const exportRoutes: RegisterRoutes = (app, { service }) => {
         summary: "The ledger as a file",
         description:
           "First a line that says what is exported, then each record as the text that was hashed, then a line that says how " +
-          "many they were: without it, the file was cut. As CSV the same in rows, the record in the last column.",
+          "many they were: without it, the file was cut. As CSV the same in rows, the record in the last column. It goes " +
+          "on to the checkpoint that signs the last record; with `agent` it has gaps, and does not verify.",
         querystring: exportQuery,
         produces: Object.values(types),
       },
@@ -35,81 +30,41 @@ export const exportRoutes: RegisterRoutes = (app, { service }) => {
         ...(from === undefined ? {} : { from }),
         ...(to === undefined ? {} : { to }),
       };
-      // Refused before it is recorded; looked up again, so that the signature over the record is in it.
-      await headOf(service, query);
+      const source = sourceOf(service);
+      // Refused before it is recorded; what is exported then ends with the signature over that record.
+      await exportHead(source, query);
       await service.recordExport(query, request.principal);
-      const head = await headOf(service, query);
       return reply
         .type(types[format])
         .header("content-disposition", `attachment; filename="aegis-ledger.${format}"`)
-        .send(Readable.from(lines(service, head, format)));
+        .send(Readable.from(exportLines(source, query)));
     },
   );
 };
 
-async function* lines(
-  service: Service,
-  head: ExportHead,
-  format: ExportQuery["format"],
-): AsyncGenerator<string> {
-  const csv = format === "csv";
-  const remark = (name: string, said: object): string => {
-    const json = JSON.stringify({ [name]: said });
-    return `${csv ? csvRemark(name, json) : json}\n`;
+function sourceOf(service: Service): ExportSource {
+  const checkpoint = async (
+    filter: Omit<RecordFilter, "limit" | "kinds">,
+  ): Promise<ExportedRecord | null> => {
+    const [found] = await service.records({ ...filter, kinds: ["checkpoint"], limit: 1 });
+    return found === undefined ? null : exported(found);
   };
-  yield (csv ? `${csvHeader}\n` : "") + remark("export", head);
-  const filter = {
-    limit: PAGE,
-    before: head.to + 1,
-    ...(head.agent === null ? {} : { agent: head.agent }),
-  };
-  let after = head.from - 1;
-  let records = 0;
-  let last: string | null = null;
-  for (;;) {
-    const page = await service.records({ ...filter, after });
-    const bodies = page.map(bodyOf);
-    if (bodies.length > 0) yield bodies.map((body) => `${csv ? csvRow(body) : body}\n`).join("");
-    after = page.at(-1)?.id ?? after;
-    last = bodies.at(-1) ?? last;
-    records += page.length;
-    if (page.length < PAGE) break;
-  }
-  yield remark("end", { records, head: last === null ? "" : recordHash(last) } satisfies ExportEnd);
-}
-
-async function headOf(service: Service, query: ExportQuery): Promise<ExportHead> {
-  const [oldest] = await service.records({ after: 0, limit: 1 });
-  const first = oldest?.id ?? 1;
-  const newest = await service.newestRecord();
-  const { from = first, to: wanted = newest, agent = null } = query;
-  const to = Math.min(wanted, newest);
-  if (from < first || (query.from !== undefined && from > to)) {
-    throw new HttpError(
-      400,
-      `The ledger holds the records ${first} to ${newest}; older ones are in segments.`,
-    );
-  }
-  const one = async (filter: Omit<RecordFilter, "limit">): Promise<LedgerRecord | undefined> =>
-    (await service.records({ ...filter, limit: 1 })).at(0);
-  const opening = await one({ after: from - 1 });
-  const closing = to < from ? undefined : await one({ after: to - 1 });
-  const signed = await one({ kinds: ["checkpoint"], before: to + 1 });
-  const checkpoint = signed !== undefined && signed.id >= from ? signed : undefined;
   return {
-    format: 1,
-    exported_at: new Date().toISOString(),
-    agent,
-    from,
-    to,
-    prev: typeof opening?.prev === "string" ? opening.prev : "",
-    head: closing === undefined ? "" : recordHash(bodyOf(closing)),
-    checkpoint: checkpoint?.id ?? null,
-    key_id: typeof checkpoint?.key_id === "string" ? checkpoint.key_id : null,
+    async ends() {
+      const [oldest] = await service.records({ after: 0, limit: 1 });
+      return { first: oldest?.id ?? 0, last: await service.newestRecord() };
+    },
+    async records(after, to, limit, agent) {
+      const range = { after, before: to + 1, limit };
+      const found = await service.records(agent === null ? range : { ...range, agent });
+      return found.map(exported);
+    },
+    checkpointFrom: (id) => checkpoint({ after: id - 1 }),
+    checkpointUpTo: (id) => checkpoint({ before: id + 1 }),
   };
 }
 
 /** What was hashed is canonical (RFC 8785), whose rules are those of JSON.stringify; the order of members is kept. */
-function bodyOf(record: LedgerRecord): string {
-  return JSON.stringify(record);
+function exported(record: LedgerRecord): ExportedRecord {
+  return { id: record.id, body: JSON.stringify(record) };
 }

@@ -22,6 +22,7 @@ export class OwnEvents {
       case "token":
         return event.id === token;
       case "policy":
+      case "resync":
         return true;
     }
   }

@@ -1,7 +1,7 @@
 /** What the original got wrong (`threats.md`, section 0), each as somebody would do it. */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Compat, startCompat, stores } from "../../../fixtures/backend/compat.js";
-import { person, rawStore, waitFor } from "../../../fixtures/backend/store.js";
+import { intent, person, rawStore, waitFor } from "../../../fixtures/backend/store.js";
 
 const agent = "claude-desktop";
 let server: Compat;
@@ -82,11 +82,33 @@ describe("Z1: an approval found by its action", () => {
     },
   );
 
-  it("is not used up by another token of the agent", async () => {
+  it("runs nothing of another token of the agent, before it is used up and afterwards", async () => {
+    const other = await server.tokenFor(agent);
     const id = await open();
     await server.did(`/approvals/${id}/decide`, "approver", { decision: "APPROVED" });
-    expect(await statusOf(id, await server.tokenFor(agent))).toBe("APPROVED");
+    expect(await statusOf(id, other)).toBe("PENDING");
     expect((await server.service.approval(id)).status).toBe("approved");
+    // Its own answer may be lost: it is told again.
+    for (let times = 0; times < 2; times++) expect(await statusOf(id)).toBe("APPROVED");
+    expect((await server.service.approval(id)).status).toBe("consumed");
+    expect(await statusOf(id, other)).toBe("PENDING");
+    expect(await statusOf(id, "approver")).toBe("APPROVED");
+    const denied = await open();
+    await server.did(`/approvals/${denied}/decide`, "approver", { decision: "DENIED" });
+    expect(await statusOf(denied, other)).toBe("DENIED");
+  });
+
+  it("runs nothing of the agent's own code where a call through a gateway waits on it, or has used it up", async () => {
+    await server.publish({ "bot.yaml": `agent: ${agent}\nreview: ['files__*']` });
+    const { service } = server;
+    const gateway = await service.attach({ pid: process.pid, label: "wrap files", address: null });
+    // The same principal, and another call.
+    const call = intent(gateway, "write", "{}", { principal: "agent" });
+    const id = (await service.decide(call)).approval?.id ?? 0;
+    await service.decideApproval(id, "approved", person(), "");
+    expect(await statusOf(id)).toBe("PENDING");
+    expect((await service.release(call, id)).decision).toBe("ALLOW");
+    expect(await statusOf(id)).toBe("PENDING");
   });
 
   it("is used up by the answer to whoever asked, so that its exact arguments are erased", async () => {
@@ -426,7 +448,8 @@ describe("Z17: policies that an agent's own code writes", () => {
       ["default: review", "REVIEW"],
       ["default: block", "BLOCK"],
       ["allow: [sdk__read]", "ALLOW"],
-      ["allow: [sdk__other]", "ALLOW"],
+      // It leaves out its default, which is then review; nobody has stated it, and the SDK asks a person too.
+      ["allow: [sdk__other]", null],
     ] as const) {
       await server.publish({ "bot.yaml": `agent: ${agent}\n${text}` });
       expect([text, await ruleOf("read")]).toEqual([text, rule]);
@@ -445,7 +468,7 @@ describe("Z17: policies that an agent's own code writes", () => {
     await declare("own", "ALLOW", trusted);
     await declare("ignored", "ALLOW");
     expect(await server.said(`/agents/${agent}/policies`, "admin")).toEqual({
-      allowed: ["own", "web__*"],
+      allowed: ["web__*"],
       blocked: ["*__list", "files__list"],
       requires_review: ["ask", "read"],
     });

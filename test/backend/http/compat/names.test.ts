@@ -81,6 +81,18 @@ describe("an agent of an odd name", () => {
     },
   );
 
+  it("is not somebody else where the path before it is spelled otherwise", async () => {
+    await server.did("/sdk/register-agent", "gateway", { name: "b2" });
+    for (const path of [
+      "/sdk/agent%2Dstatus/b2",
+      "/sdk/polic%69es/b2",
+      "/sdk/polic%79/b2/pay",
+      "/sdk/find%2Dapproval/b2/pay",
+    ])
+      expect([path, (await server.ask(path, { token: "gateway" })).status]).toEqual([path, 404]);
+    expect(await server.said("/sdk/agent-status/b2", "gateway")).toEqual({ status: "REGISTERED" });
+  });
+
   it.each([
     ["", "is empty"],
     ["a\0b", "cannot be seen"],

@@ -62,8 +62,14 @@ test("a held call runs once after its approval, which shows the arguments byte f
     decision: "ALLOW",
     approval: { id: held.approval.id, status: "consumed" },
   });
+  // The same again, as after a lost answer, is the same call; another one with these arguments asks anew.
   const second = await api.did("POST", "/v1/decisions/release", "gateway", release);
-  expect(second.decision).toBe("BLOCK");
+  expect(second).toMatchObject({ decision: "ALLOW", approval: { id: held.approval.id, status: "consumed" } });
+  const other = { ...question(id, "write", { arguments: text }), approval: held.approval.id };
+  expect((await api.did("POST", "/v1/decisions/release", "gateway", other)).decision).toBe("BLOCK");
+  const outcomes = [outcomeOf(asked.call, { tool: "write", action: "files__write", principal: "gateway" })];
+  await api.did("POST", "/v1/outcomes", "gateway", { outcomes });
+  expect((await api.did("POST", "/v1/decisions/release", "gateway", release)).decision).toBe("BLOCK");
 });
 
 test("a token that is bound to an agent speaks for no other, and under its own name", async () => {
@@ -209,6 +215,24 @@ test("only whose call it is can say how it ended", async () => {
   await api.did("POST", "/v1/outcomes", "agent", { outcomes: [outcomeOf(asked.call)] });
   expect(await ended()).toEqual([expect.objectContaining({ outcome: "ok" })]);
   expect((await api.records()).some(({ call }) => call === `${id}-never`)).toBe(false);
+});
+
+test("a token that is bound to an agent notes nothing that a door, or a gateway of many, would", async () => {
+  const before = await api.service.newestRecord();
+  for (const kind of ["login_refused", "server"]) {
+    const answer = await api.call("POST", "/v1/notes", "agent", { kind, reason: "forged" });
+    expect([kind, answer.status, answer.json.code]).toEqual([kind, 403, "not_permitted"]);
+  }
+  expect(await api.service.newestRecord()).toBe(before);
+  for (const kind of ["login_refused", "server", "gateway", "refused"])
+    await api.did("POST", "/v1/notes", "gateway", { kind, reason: "of many" });
+  // What a wrap gateway says of its own start, under its own name.
+  await api.did("POST", "/v1/notes", "agent", { kind: "gateway", reason: "--allow-home: x", principal: "y" });
+  expect((await api.records()).find(({ reason }) => reason === "--allow-home: x")).toMatchObject({
+    kind: "gateway",
+    agent,
+    principal: "agent",
+  });
 });
 
 test("a note says whose it is", async () => {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { type Api, type Listener, question, startApi } from "../../../fixtures/backend/api.js";
-import { agent, waitFor } from "../../../fixtures/backend/store.js";
+import { agent, person, rawStore, waitFor } from "../../../fixtures/backend/store.js";
 
 let api: Api;
 beforeEach(async () => {
@@ -108,6 +108,20 @@ test("a stream ends with its token, and at the end of the backend", async () => 
   await waitFor(() => other.over, "the end", 1_000);
   expect(JSON.parse(other.events.at(-1)?.data ?? "").reason).toBe("stopping");
   await closing;
+});
+
+test("a stream ends with its token also where the news of the revocation was missed", async () => {
+  const wanted = { name: "late", role: "auditor" } as const;
+  const late = await api.service.createToken(wanted, person());
+  const stream = await api.listen("/v1/events", late.token);
+  const store = await rawStore(api.home);
+  store.exec(
+    `BEGIN; UPDATE tokens SET revoked_at = 1 WHERE id = ${late.id};
+     UPDATE counters SET value = value + 1 WHERE name = 'events'; COMMIT`,
+  );
+  store.close();
+  await waitFor(() => stream.over, "the end", 2_000);
+  expect(JSON.parse(stream.events.at(-1)?.data ?? "").reason).toBe("credential");
 });
 
 test("one credential has so many streams and no more, and another still has its own", async () => {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { resyncEvent } from "../../../../src/client/wire/gateways.js";
-import { type Api, question, startApi } from "../../../fixtures/backend/api.js";
-import { agent, rawStore, waitFor } from "../../../fixtures/backend/store.js";
+import { type Api, policy, question, startApi } from "../../../fixtures/backend/api.js";
+import { agent, person, rawStore, waitFor } from "../../../fixtures/backend/store.js";
 
 let api: Api;
 beforeEach(async () => {
@@ -152,6 +152,61 @@ test("a gateway that missed what is forgotten is told to ask for everything", as
   expect((await listener.until(() => true)).id).toBe(String(newest));
   expect(listener.events[0]?.event).toBeUndefined();
   listener.leave();
+});
+
+test("a gateway of one agent hears of that agent and its own token; of others, numbers", async () => {
+  await api.service.ensureAgent("claude-other");
+  const other = await api.token("other", "claude-other");
+  const theirs = await api.enlist(other.token);
+  const own = await api.enlist("agent");
+  const listener = await api.listen(eventsOf(own), "agent");
+  const everything = await api.listen(eventsOf(await api.enlist("gateway")), "gateway");
+
+  const asked = question(theirs.id, "write", { agent: "claude-other" });
+  const held = await api.did("POST", "/v1/decisions", other.token, asked);
+  await api.did("POST", `/v1/approvals/${held.approval.id}/decision`, "approver", { decision: "denied" });
+  const { id: stranger } = await api.token("stranger");
+  await api.did("POST", `/v1/tokens/${stranger}/revoke`, "admin");
+  await api.did("POST", "/v1/gateways/leave", other.token, { gateway: theirs.id });
+  const killing = api.did("POST", "/v1/kill", "admin", { agent: "claude-other" });
+  await waitFor(async () => (await api.service.agent("claude-other"))?.status === "KILLED", "the kill");
+  const newest = await api.service.newestEvent();
+  const event = await listener.until(({ id }) => id === String(newest));
+  expect(event).toMatchObject({ event: "skip", data: "{}" });
+  // The kill waits for it all the same.
+  await everything.until(({ id }) => id === String(newest));
+  for (const gateway of (await api.service.gateways()).map(({ id }) => id))
+    await api.did("POST", "/v1/gateways/heard", gateway === own.id ? "agent" : "gateway", {
+      gateway,
+      event: newest,
+    });
+  expect((await killing).gateways.map(({ confirmed }: { confirmed: boolean }) => confirmed)).toEqual([
+    true,
+    true,
+  ]);
+
+  const mine = await api.did("POST", "/v1/decisions", "agent", question(own.id, "write"));
+  await listener.until(({ data }) => data.includes(`"id":${mine.approval.id},`));
+  await api.service.publish([{ name: "claude.yaml", text: `${policy}# again\n` }], person());
+  await listener.until(({ data }) => data.includes('"policy"'));
+  const reviving = api.did("POST", "/v1/revive", "admin", { agent: "claude-other" });
+  const killingOwn = api.did("POST", "/v1/kill", "admin", { agent });
+  const killed = await listener.until(({ data }) => data.includes('"kill"'));
+  await Promise.all([
+    api.did("POST", "/v1/gateways/heard", "agent", { gateway: own.id, event: Number(killed.id) }),
+    reviving,
+    killingOwn,
+  ]);
+  const told = listener.events.filter((each) => each.event === undefined).map(({ data }) => JSON.parse(data));
+  const kinds = told.map(({ kind }: { kind: string }) => kind);
+  expect(new Set(kinds)).toEqual(new Set(["approval", "policy", "kill"]));
+  expect(told.filter(({ kind }) => kind === "approval").map(({ id }) => id)).toContain(mine.approval.id);
+  expect(JSON.stringify(listener.events)).not.toContain("claude-other");
+  expect(JSON.stringify(told)).not.toContain(`"id":${held.approval.id},`);
+  const heard = everything.events.map(({ data }) => JSON.parse(data).kind);
+  expect(heard).toEqual(expect.arrayContaining(["approval", "token", "kill", "policy"]));
+  listener.leave();
+  everything.leave();
 });
 
 test("a stream says that it lives, and ends with its token", async () => {
