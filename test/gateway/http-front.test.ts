@@ -218,7 +218,7 @@ describe("an answer", () => {
 
   it("is not lost with the connection that asked for it, and not heard by another session", async () => {
     const [session, stranger] = [await open(), await open()];
-    const slow = await session.post(frame("tools/call", { name: "slow", arguments: { ms: 1900 } }, 6));
+    const slow = await session.post(frame("tools/call", { name: "slow", arguments: { ms: 4000 } }, 6));
     await expect.poll(() => slow.events[0]?.id).toBeDefined();
     const id = slow.events[0]?.id;
     slow.drop();
