@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import pg from "pg";
+import { Client } from "pg";
 import { decompose } from "../../src/backend/compose.js";
 import { recordBody } from "../../src/backend/ledger/record.js";
 import { openPostgres } from "../../src/backend/store/postgres.js";
@@ -36,7 +36,7 @@ async function bareWriters(
   url: string,
   count: number,
 ): Promise<{ writeFor(slice: number): Promise<number>; close(): Promise<void> }> {
-  const clients = Array.from({ length: count }, () => new pg.Client({ connectionString: url }));
+  const clients = Array.from({ length: count }, () => new Client({ connectionString: url }));
   for (const client of clients) await client.connect();
   await clients[0]?.query(`
     CREATE TABLE IF NOT EXISTS bare (

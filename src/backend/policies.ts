@@ -90,8 +90,8 @@ export class PublishedPolicies implements PolicySource {
       return { ...describe(last), documents: documentsOf(last) };
     }
     const number = await batch.nextId("policy_revisions");
-    const text = JSON.stringify(documents.map(({ name, text }) => ({ name, text })));
-    await this.insert.run(number, revision, batch.now, by.name, text);
+    const kept = JSON.stringify(documents.map(({ name, text }) => ({ name, text })));
+    await this.insert.run(number, revision, batch.now, by.name, kept);
     batch.published = policies;
     await batch.emit({ kind: "policy", revision });
     batch.records.append({

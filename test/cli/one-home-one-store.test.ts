@@ -29,7 +29,7 @@ describe.runIf(postgresAvailable)("the home of a backend on PostgreSQL", () => {
     for (const command of [create, ["kill", "bot"], ["status"], ["audit", "verify"]]) {
       const refused = await place.cli(command, { env: { AEGIS_HOME: home } });
       expect(refused).toMatchObject({ code: 1, stdout: "" });
-      expect(refused.stderr).toMatch(/belongs to the backend on [^]*AEGIS_BACKEND_URL/);
+      expect(refused.stderr).toMatch(/belongs to the backend on [\s\S]*AEGIS_BACKEND_URL/);
     }
     expect(existsSync(join(home, "aegis.db"))).toBe(false);
     const there = { AEGIS_HOME: home, AEGIS_BACKEND_URL: backend.url };
