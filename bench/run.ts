@@ -2,8 +2,8 @@
  * `npm run bench`: the governed gateway (gateway.ts). `npm run bench -- backend`: the backend and its stores
  * (backend/run.ts). Both take `--quick`.
  */
-const [subject] = process.argv.slice(2);
+import { argv } from "node:process";
+
+const [subject] = argv.slice(2);
 if (subject === "backend") await import("./backend/run.js");
 else await import("./gateway.js");
-
-export {};
