@@ -4,10 +4,12 @@ import type { Logger } from "../log.js";
 
 /** Milliseconds until a confirmation that did not arrive is sent again. */
 const AGAIN = 100;
+/** Milliseconds an event that could not be acted upon holds up those behind it: longer than any lease. */
+const FAILED = 10_000;
 
 /**
  * Confirms events to the backend, up to the newest before which nothing is still being acted upon. An event that could
- * not be acted upon is not confirmed by itself.
+ * not be acted upon is not confirmed, nor is what came behind it, until every lease that was given before has run out.
  */
 export class Heard {
   private readonly open = new Set<number>();
@@ -40,7 +42,11 @@ export class Heard {
     this.open.add(event);
     this.newest = Math.max(this.newest, event);
     return (well) => {
-      if (!this.open.delete(event) || !well) return;
+      if (!well) {
+        setTimeout(() => this.open.delete(event), FAILED).unref();
+        return;
+      }
+      if (!this.open.delete(event)) return;
       const settled = Math.min(this.newest + 1, ...this.open) - 1;
       if (settled <= this.settled) return;
       this.settled = settled;
