@@ -18,14 +18,13 @@ export function openHome(home: string): void {
 }
 
 /**
- * Makes the database's file (0600) in AEGIS_HOME where it is missing.
+ * Makes the database's file (0600) in AEGIS_HOME, which is open, where it is missing.
  *
  * @returns its path
  * @throws AegisError `home_insecure` where another user could read or write it: exact arguments of held calls and the
  *   key of the digests are in it
  */
 export function openHomeDatabase(home: string): string {
-  openHome(home);
   const database = join(home, "aegis.db");
   // Created here and not by SQLite, whose files follow the umask.
   if (lstat(database) === null) closeSync(openSync(database, "a", 0o600));

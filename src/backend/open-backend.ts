@@ -2,7 +2,7 @@ import { readHomeConfig } from "../config-home.js";
 import { type LedgerConfig, ledgerDefaults, readLedger } from "../config-ledger.js";
 import type { Logger } from "../log.js";
 import type { PolicySet } from "../policy/policy.js";
-import { compose } from "./compose.js";
+import { type Composition, compose, type Parts } from "./compose.js";
 import { openHome, openHomeDatabase } from "./home.js";
 import { claimHome } from "./home-store.js";
 import type { Service } from "./service.js";
@@ -34,24 +34,28 @@ export interface BackendOptions {
  * @throws AegisError `home_insecure`, `store_newer`, `store_corrupt`, `backend_unsupported`, `backend_unavailable`
  */
 export async function openBackend(options: BackendOptions): Promise<Service> {
-  const { database, policies = null, holdExpires, log, lease = 200, remoteLease = 2_000 } = options;
-  const { home } = options;
+  const { policies = null, holdExpires, lease = 200, remoteLease = 2_000 } = options;
+  const leases = { local: lease, remote: remoteLease };
+  const parts = await openParts(options, { policies, holdExpires, lease: leases });
+  const { description } = parts.store;
+  return new StoredBackend(policies === null ? description : `embedded (${description})`, parts);
+}
+
+/**
+ * The parts of a backend, over the store of this place.
+ *
+ * @throws AegisError as {@link openBackend}
+ */
+export async function openParts(
+  place: Pick<BackendOptions, "home" | "database" | "log" | "ledger">,
+  how: Pick<Composition, "policies" | "holdExpires" | "lease">,
+): Promise<Parts> {
+  const { home, database, log } = place;
   openHome(home);
-  const ledger = options.ledger ?? (await ledgerOf(home));
+  const ledger = place.ledger ?? (await ledgerOf(home));
   const store = await openStore(home, database, log);
   try {
-    const leases = { local: lease, remote: remoteLease };
-    const parts = await compose(store, {
-      home,
-      shared: database !== undefined,
-      ledger,
-      policies,
-      holdExpires,
-      log,
-      lease: leases,
-    });
-    const { description } = store;
-    return new StoredBackend(policies === null ? description : `embedded (${description})`, parts);
+    return await compose(store, { ...how, home, shared: database !== undefined, ledger, log });
   } catch (thrown) {
     await store.close();
     throw thrown;
@@ -69,12 +73,11 @@ export async function ledgerOf(home: string): Promise<LedgerConfig> {
 }
 
 /**
- * The database of a URL, else the SQLite file in AEGIS_HOME; the home is that store's from then on.
+ * The database of a URL, else the SQLite file in AEGIS_HOME; the home, which is open, is that store's from then on.
  *
  * @throws AegisError as {@link openBackend}
  */
 export async function openStore(home: string, database: string | undefined, log: Logger): Promise<Store> {
-  openHome(home);
   if (database === undefined) {
     claimHome(home, null);
     return openSqlite(openHomeDatabase(home));

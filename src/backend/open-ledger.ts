@@ -1,10 +1,10 @@
 import type { LedgerConfig } from "../config-ledger.js";
 import type { Logger } from "../log.js";
 import { policySet } from "../policy/load.js";
-import { compose, decompose, type Parts } from "./compose.js";
+import { decompose, type Parts } from "./compose.js";
 import { openHome } from "./home.js";
 import { Signer } from "./ledger/signer.js";
-import { ledgerOf, openStore } from "./open-backend.js";
+import { ledgerOf, openParts, openStore } from "./open-backend.js";
 import type { Store } from "./store/store.js";
 
 export interface LedgerPlace {
@@ -47,29 +47,11 @@ export async function readLedgerOf<Result>(
  * @throws AegisError as `openBackend`
  */
 export async function writeLedgerOf<Result>(
-  { home, database, log }: LedgerPlace,
+  place: LedgerPlace,
   use: (parts: Parts) => Promise<Result>,
 ): Promise<Result> {
-  openHome(home);
-  const ledger = await ledgerOf(home);
-  const store = await openStore(home, database, log);
-  let parts: Parts;
-  try {
-    const lease = { local: 0, remote: 0 };
-    const shared = database !== undefined;
-    parts = await compose(store, {
-      home,
-      shared,
-      ledger,
-      log,
-      lease,
-      policies: policySet([]),
-      holdExpires: 0,
-    });
-  } catch (thrown) {
-    await store.close();
-    throw thrown;
-  }
+  const lease = { local: 0, remote: 0 };
+  const parts = await openParts(place, { policies: policySet([]), holdExpires: 0, lease });
   try {
     return await use(parts);
   } finally {
