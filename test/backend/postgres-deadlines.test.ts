@@ -1,66 +1,18 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, beforeEach, expect, test } from "vitest";
-import { openPostgres } from "../../src/backend/store/postgres.js";
-import type { Store } from "../../src/backend/store/store.js";
-import { createLogger } from "../../src/log.js";
+import { expect, test } from "vitest";
 import { startCluster } from "../fixtures/postgres/cluster.js";
-import { Between } from "../fixtures/postgres/proxy.js";
-import { type Database, databaseOn, openDatabase, postgresAvailable } from "../fixtures/postgres.js";
-
-let database: Database;
-let proxy: Between;
-let store: Store;
-const stores: Store[] = [];
-
-async function open(url: string): Promise<Store> {
-  const opened = await openPostgres(url, { log: createLogger("silent") });
-  stores.push(opened);
-  return opened;
-}
-
-beforeEach(async ({ skip }) => {
-  if (!postgresAvailable) skip("there is no PostgreSQL here");
-  database = await openDatabase();
-  await database.sql("SET search_path = aegis");
-  proxy = new Between(database.host);
-  await proxy.start();
-  store = await open(database.url.replace(database.host, proxy.host));
-});
-afterEach(async () => {
-  if (!postgresAvailable) return;
-  proxy.resume();
-  await Promise.all(stores.splice(0).map((one) => one.close()));
-  proxy.stop();
-  await database.stop();
-});
-
-function insert(name: string, into = store): Promise<number> {
-  return into.writer.prepare("INSERT INTO settings (name, value) VALUES (?, '')").run(name);
-}
-
-async function put(name: string, into = store): Promise<void> {
-  await into.begin();
-  await insert(name, into);
-  await into.commit();
-}
-
-async function names(): Promise<unknown[]> {
-  return (await database.sql("SELECT name FROM settings ORDER BY name")).map(({ name }) => name);
-}
-
-async function faultIn(work: Promise<unknown>): Promise<unknown> {
-  return work.then(
-    () => "none",
-    (thrown: unknown) => store.faultOf(thrown),
-  );
-}
-
-/** Milliseconds until `work` was refused with this fault. */
-async function refused(work: Promise<unknown>, fault: string): Promise<number> {
-  const start = performance.now();
-  expect(await faultIn(work)).toBe(fault);
-  return performance.now() - start;
-}
+import {
+  database,
+  faultIn,
+  insert,
+  names,
+  open,
+  proxy,
+  put,
+  refused,
+  store,
+} from "../fixtures/postgres/faulty.js";
+import { databaseOn } from "../fixtures/postgres.js";
 
 test("a database that hangs cannot be opened, which is said after 5 s", async () => {
   proxy.hang();
