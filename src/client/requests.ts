@@ -66,7 +66,8 @@ export class Requests {
     this.pool = new Pool(address.origin, {
       connections: CONNECTIONS,
       pipelining: 1,
-      connect: { timeout: DEADLINE },
+      // The second: whatever NODE_TLS_REJECT_UNAUTHORIZED says (threat T11).
+      connect: { timeout: DEADLINE, rejectUnauthorized: true },
       headersTimeout: 0,
       bodyTimeout: 0,
     });

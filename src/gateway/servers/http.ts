@@ -36,6 +36,8 @@ export class HttpTransport implements Transport {
       pipelining: 1,
       headersTimeout: 0,
       bodyTimeout: 0,
+      // Whatever NODE_TLS_REJECT_UNAUTHORIZED says (threat T11).
+      connect: { rejectUnauthorized: true },
     });
     this.path = `${server.url.pathname}${server.url.search}`;
     this.headers = { "user-agent": "aegis-sentinel", ...Object.fromEntries(server.headers) };
