@@ -8,16 +8,18 @@ const slow = [
   "test/gateway/shutdown.test.ts",
   "test/gateway/{names,restart,bad-input,kill}.test.ts",
   "test/gateway/crash.test.ts",
+  "test/gateway/flood.test.ts",
   "test/gateway/remote-original.test.ts",
   "test/gateway/remote.test.ts",
   "test/gateway/many-backends.test.ts",
   "test/client/http-{faults,gateway}.test.ts",
-  "test/cli/{audit,backend,serve,people,token,usage}.test.ts",
+  "test/cli/{audit,backend,serve,people,policy-reload,token,usage}.test.ts",
   "test/backend/ledger/checkpoints.test.ts",
   "test/backend/http/oidc.test.ts",
   "test/backend/http/v1/bad-input.test.ts",
   "test/backend/processes.test.ts",
   "test/backend/http/deciders.test.ts",
+  "test/backend/http/pages/browser.test.ts",
 ];
 
 /** Files about PostgreSQL alone. */
@@ -30,7 +32,7 @@ const postgresOnly = [
 
 /** Files that hold for every store: over SQLite in `npm test`, over PostgreSQL with the slow ones. */
 const everyStore = [
-  "test/backend/{agents,approvals,blocks,decisions,declarations,enlisting,events,flood,kill,ledger,store-contract,tokens}.test.ts",
+  "test/backend/{agents,approvals,blocks,data,decisions,declarations,enlisting,events,flood,governed-decisions,grants,kill,ledger,limits,quorum,sessions,store-contract,tokens}.test.ts",
   "test/backend/http/compat/{audit,contract,holes}.test.ts",
 ];
 

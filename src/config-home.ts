@@ -4,7 +4,7 @@ import type { Section } from "./config-yaml.js";
 import { AegisError, reasonOf } from "./errors.js";
 
 /** Everything `AEGIS_HOME/config.yaml` may say; each is read by whoever it is for. */
-const known = ["backend", "origins", "oidc", "compat", "ledger"] as const;
+const known = ["backend", "origins", "oidc", "compat", "ledger", "notify"] as const;
 
 /**
  * Reads `AEGIS_HOME/config.yaml`.

@@ -6,6 +6,7 @@ import { afterAll, describe, expect, test } from "vitest";
 import { loadConfig } from "../src/config-file.js";
 import { errorCodes } from "../src/errors.js";
 import { rpcCodes } from "../src/frame/types.js";
+import { readCases } from "../src/policy/cases.js";
 import { parsePolicy } from "../src/policy/load.js";
 
 const root = join(import.meta.dirname, "..");
@@ -50,6 +51,10 @@ describe("every YAML example loads", () => {
       expect(parsePolicy(text, page, { bareNames: false }).agent).not.toBe("");
       return;
     }
+    if (/^tests:/m.test(text)) {
+      expect(readCases(text)).toHaveProperty("cases");
+      return;
+    }
     const file = join(scratch, "aegis.yaml");
     writeFileSync(file, text);
     const config = await loadConfig(file, { GITHUB_TOKEN: "x" });
@@ -73,7 +78,7 @@ test("every command and flag that is named exists", () => {
       const path = words.filter((word, index) => index < 2 && /^[a-z]+$/.test(word));
       const [name = ""] = path;
       expect(top, `${page}: aegis ${words.join(" ")}`).toContain(` ${name}`);
-      const nested = ["audit", "policy", "token"].includes(name) ? path : [name];
+      const nested = ["audit", "grants", "policy", "token"].includes(name) ? path : [name];
       const key = nested.join(" ");
       const text = seen.get(key) ?? help(nested);
       seen.set(key, text);

@@ -2,6 +2,7 @@ import type { ApprovalStatus } from "../client/backend.js";
 import { type EndedRow, endedColumns, expiredText, openCondition } from "./approval-rows.js";
 import type { Batch } from "./batch.js";
 import type { Deadlines } from "./deadlines.js";
+import type { Grants } from "./grants.js";
 import type { OpenApprovals } from "./open-approvals.js";
 import type { Statement, Store } from "./store/store.js";
 
@@ -9,8 +10,8 @@ import type { Statement, Store } from "./store/store.js";
 const SOME = 100;
 
 /**
- * The ends that come to many approvals at once: by time, and by the kill of their agent. Without reading what they ask
- * about, which may be long.
+ * The ends that come to many approvals at once, and to the grants that came with them: by time, and by the kill of their
+ * agent. Without reading what they ask about, which may be long.
  */
 export class ApprovalEnds {
   private readonly selectAnyDue: Statement;
@@ -23,13 +24,15 @@ export class ApprovalEnds {
     { reader, writer }: Store,
     private readonly counted: OpenApprovals,
     private readonly deadlines: Deadlines,
+    private readonly grants: Grants,
   ) {
     this.selectAnyDue = reader.prepare(
       `SELECT id FROM approvals WHERE ${openCondition} AND expires_at <= ? LIMIT 1`,
     );
     this.selectKilled = reader.prepare(
       `SELECT name FROM agents WHERE status = 'KILLED'
-         AND EXISTS (SELECT 1 FROM approvals WHERE agent = agents.name AND approvals.${openCondition}) LIMIT 1`,
+         AND (EXISTS (SELECT 1 FROM approvals WHERE agent = agents.name AND approvals.${openCondition})
+           OR EXISTS (SELECT 1 FROM grants WHERE agent = agents.name AND grants.status = 'active')) LIMIT 1`,
     );
     const erased = "arguments = redacted, waiter_gateway = NULL, waiter_call = NULL";
     this.voidSomeOf = writer.prepare(
@@ -60,6 +63,7 @@ export class ApprovalEnds {
   async voidSome(batch: Batch, agent: string): Promise<boolean> {
     const reason = await killedText(batch, agent);
     if (reason === null) return false;
+    await this.grants.voidAllOf(batch, agent, reason);
     const rows = (await this.voidSomeOf.all(reason, agent)) as EndedRow[];
     await this.tell(batch, rows, "void", () => reason);
     return rows.length === SOME;
@@ -73,7 +77,8 @@ export class ApprovalEnds {
 
   /** Whether {@link expireDue} has something to do; read outside of a transaction. */
   async anyDue(now: number): Promise<boolean> {
-    return this.deadlines.over().length > 0 || (await this.selectAnyDue.get(now)) !== undefined;
+    if (this.deadlines.over().length > 0 || (await this.selectAnyDue.get(now)) !== undefined) return true;
+    return this.grants.anyDue(now);
   }
 
   /** Ends some of those that are due; false where those were all. */
@@ -87,7 +92,8 @@ export class ApprovalEnds {
       else rows.push(ended);
     }
     await this.tell(batch, rows, "expired", expiredText);
-    return rows.length >= SOME || over.length > SOME;
+    const more = await this.grants.expireDue(batch);
+    return more || rows.length >= SOME || over.length > SOME;
   }
 
   /** Tells of them, and writes that down, in the order in which they were opened. */
@@ -110,11 +116,15 @@ export class ApprovalEnds {
   }
 }
 
-/** Writes down what became of an approval. @param by null where nobody did it @param reason redacted */
+/**
+ * Writes down what became of an approval. `vote`: one approved, and it takes more.
+ *
+ * @param by null where nobody did it @param reason redacted
+ */
 export function recordChange(
   batch: Batch,
   { id, agent, server, tool, action, digest }: EndedRow,
-  status: ApprovalStatus,
+  status: ApprovalStatus | "vote",
   by: string | null,
   reason: string,
 ): void {

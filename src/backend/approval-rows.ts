@@ -1,5 +1,6 @@
-import type { Approval, ApprovalStatus, Waiting } from "../client/backend.js";
+import type { Approval, ApprovalStatus, Vote, Waiting } from "../client/backend.js";
 import { AegisError } from "../errors.js";
+import { noRequirement, type Requirement } from "../requirement.js";
 import { isoTime } from "./time.js";
 
 export interface ApprovalRow {
@@ -27,6 +28,10 @@ export interface ApprovalRow {
   readonly consumed_call: string | null;
   /** Bytes of what it asks about, as long as it is open. */
   readonly size: number;
+  /** JSON of a {@link Requirement}; null where one approver is all it takes. */
+  readonly requirement: string | null;
+  readonly revision: string | null;
+  readonly tool_version: number | null;
 }
 
 /** What is written down of an approval that time or a kill has ended: without the texts, which may be long. */
@@ -41,7 +46,7 @@ export const endedColumns = "id, agent, server, tool, action, digest, expires_at
 export const openCondition = "status IN ('pending', 'approved')";
 
 /** @param live ids of the gateways that are alive: a waiter behind a dead one is gone */
-export function approvalOf(row: ApprovalRow, live: ReadonlySet<string>): Approval {
+export function approvalOf(row: ApprovalRow, live: ReadonlySet<string>, votes: readonly Vote[]): Approval {
   return {
     id: row.id,
     agent: row.agent,
@@ -54,6 +59,10 @@ export function approvalOf(row: ApprovalRow, live: ReadonlySet<string>): Approva
     rule: row.rule,
     reason: row.reason,
     digest: row.digest,
+    redacted: row.redacted,
+    requirement: requirementOf(row),
+    revision: row.revision,
+    votes,
     waiting: isOpen(row) && row.waiter_gateway !== null && live.has(row.waiter_gateway),
     createdAt: isoTime(row.created_at),
     expiresAt: isoTime(row.expires_at),
@@ -61,6 +70,11 @@ export function approvalOf(row: ApprovalRow, live: ReadonlySet<string>): Approva
     decidedBy: row.decided_by,
     decidedReason: row.decided_reason,
   };
+}
+
+/** What deciding it takes. */
+export function requirementOf({ requirement }: Pick<ApprovalRow, "requirement">): Requirement {
+  return requirement === null ? noRequirement : (JSON.parse(requirement) as Requirement);
 }
 
 export function waitingOf(row: ApprovalRow, status = row.status): Waiting {

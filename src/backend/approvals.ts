@@ -1,21 +1,33 @@
-import type { Approval, ApprovalFilter, ApprovalStatus, Intent, Principal } from "../client/backend.js";
+import type {
+  Approval,
+  ApprovalFilter,
+  ApprovalStatus,
+  DecisionOptions,
+  Intent,
+  Principal,
+} from "../client/backend.js";
 import { AegisError } from "../errors.js";
+import { noRequirement, type Requirement } from "../requirement.js";
 import { killedText, recordChange } from "./approval-ends.js";
+import { grantedTerms, mayDecide, problemOfApproval } from "./approval-rights.js";
 import {
   type ApprovalRow,
   approvalOf,
   isOpen,
   openCondition,
+  requirementOf,
   settledError,
   settledText,
   unknownApproval,
 } from "./approval-rows.js";
 import type { Batch } from "./batch.js";
 import type { Deadlines } from "./deadlines.js";
+import type { Grants } from "./grants.js";
 import { redactText } from "./ledger/redact.js";
 import type { OpenApprovals } from "./open-approvals.js";
 import type { Statement, Store } from "./store/store.js";
 import type { Safe } from "./store-key.js";
+import { type VoteRow, type Votes, votesOf } from "./votes.js";
 
 /** Milliseconds a clock may be set back. An approval from further in the future can not be judged: it has expired. */
 const SKEW = 60_000;
@@ -33,9 +45,17 @@ export interface Question {
   readonly reason: string;
   /** Milliseconds. */
   readonly expires: number;
+  readonly requirement: Requirement;
+  /** The policy it is asked under. */
+  readonly revision: string;
+  /** Which pinning of the tool it is shown with; null where tools are not pinned. */
+  readonly toolVersion: number | null;
 }
 
-/** The stored questions of held calls, and every change of their state. */
+/**
+ * The stored questions of held calls, and every change of their state. Longer than most files: whoever changes one of the
+ * steps wants to see the others, as each is a compare-and-set against them.
+ */
 export class Approvals {
   private readonly selectCommitted: Statement;
   private readonly selectAll: Statement;
@@ -56,6 +76,8 @@ export class Approvals {
     private readonly safe: Safe,
     private readonly counted: OpenApprovals,
     private readonly deadlines: Deadlines,
+    private readonly votes: Votes,
+    private readonly grants: Grants,
   ) {
     this.selectCommitted = reader.prepare("SELECT * FROM approvals WHERE id = ?");
     this.selectAll = reader.prepare("SELECT * FROM approvals WHERE id < ? ORDER BY id DESC LIMIT ?");
@@ -65,6 +87,7 @@ export class Approvals {
     this.select = writer.prepare("SELECT * FROM approvals WHERE id = ?");
     this.selectFree = writer.prepare(
       `SELECT * FROM approvals WHERE digest = ? AND agent = ? AND principal = ? AND ${openCondition} AND waiter_call IS NULL
+         AND requirement IS NOT DISTINCT FROM CAST(? AS TEXT) AND tool_version IS NOT DISTINCT FROM CAST(? AS BIGINT)
        ORDER BY CASE status WHEN 'approved' THEN 0 ELSE 1 END, id LIMIT 1`,
     );
     this.selectWaiters = writer.prepare(
@@ -79,8 +102,8 @@ export class Approvals {
     );
     this.insert = writer.prepare(
       `INSERT INTO approvals (id, agent, principal, server, tool, action, definition, arguments, redacted, status, rule,
-         reason, digest, created_at, expires_at, waiter_gateway, waiter_call, size)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *`,
+         reason, digest, created_at, expires_at, waiter_gateway, waiter_call, size, requirement, revision, tool_version)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *`,
     );
     this.setWaiter = writer.prepare(
       "UPDATE approvals SET waiter_gateway = ?, waiter_call = ? WHERE id = ? RETURNING *",
@@ -101,10 +124,27 @@ export class Approvals {
     this.selectConsumed = writer.prepare("SELECT * FROM approvals WHERE consumed_call = ?");
   }
 
-  /** For people, with the exact arguments while it is open. @param live ids of the gateways that are alive */
-  describe(row: ApprovalRow, live: ReadonlySet<string>): Approval {
-    const shown = isOpen(row) ? this.safe.open(row.arguments, String(row.id)) : row.arguments;
-    return approvalOf({ ...row, arguments: shown }, live);
+  /**
+   * Inside the transaction that decided it: for people, with the exact arguments while it is open.
+   *
+   * @param live ids of the gateways that are alive
+   */
+  async describe(row: ApprovalRow, live: ReadonlySet<string>): Promise<Approval> {
+    return this.shown(row, live, await this.votes.now(row.id));
+  }
+
+  /** The same of one that is committed. */
+  async show(id: number, live: ReadonlySet<string>): Promise<Approval | undefined> {
+    const row = await this.committed(id);
+    return row && this.shown(row, live, await this.votes.of([id]));
+  }
+
+  private shown(row: ApprovalRow, live: ReadonlySet<string>, votes: readonly VoteRow[]): Approval {
+    return approvalOf({ ...row, arguments: this.exact(row) }, live, votesOf(votes, row.id));
+  }
+
+  private exact(row: ApprovalRow): string {
+    return isOpen(row) ? this.safe.open(row.arguments, String(row.id)) : row.arguments;
   }
 
   /** Inside a transaction. */
@@ -127,8 +167,9 @@ export class Approvals {
       const rows = (await (status === undefined
         ? this.selectAll.all(before, most)
         : this.selectStatus.all(status, before, most))) as ApprovalRow[];
+      const votes = await this.votes.of(rows.map(({ id }) => id));
       for (const row of rows) {
-        const one = this.describe(row, live);
+        const one = this.shown(row, live, votes);
         size += Buffer.byteLength(one.arguments) + REST;
         if (size > bytes && found.length > 0) return found.toReversed();
         found.push(one);
@@ -143,7 +184,7 @@ export class Approvals {
   async latest(agent: string, action: string): Promise<Approval | null> {
     const row = (await this.selectLatest.get(agent, action)) as ApprovalRow | undefined;
     // Nobody waits on one that is found by its action.
-    return row === undefined ? null : this.describe(row, new Set());
+    return row === undefined ? null : this.shown(row, new Set(), await this.votes.of([row.id]));
   }
 
   /** The approval that this call has used. */
@@ -153,7 +194,8 @@ export class Approvals {
 
   /**
    * Attaches to an open approval of the same call that nobody waits on (`policy.md`, “A repeat”), one that was already
-   * approved first; else opens one. A call that is identical to one that waits gets its own. Returns why, as a sentence,
+   * approved first; else opens one. A call that is identical to one that waits gets its own, and so does one that takes
+   * something else by now, or whose tool was pinned anew: people were asked another question. Returns why, as a sentence,
    * where there is no room for one more.
    */
   async ask(batch: Batch, question: Question): Promise<ApprovalRow | string> {
@@ -164,7 +206,8 @@ export class Approvals {
       : ([null, null] as const);
     await this.freeDead(digest, live);
     for (;;) {
-      const free = await this.selectFree.get(digest, intent.agent, intent.principal);
+      const same = [requirementText(question), question.toolVersion] as const;
+      const free = await this.selectFree.get(digest, intent.agent, intent.principal, ...same);
       if (free === undefined) break;
       const row = free as ApprovalRow;
       if (await this.expireIfDue(batch, row)) continue;
@@ -211,9 +254,13 @@ export class Approvals {
       batch.now + expires,
       ...waiter,
       size,
+      requirementText(question),
+      question.revision,
+      question.toolVersion,
     )) as ApprovalRow;
     await this.counted.opened(agent, size);
     this.deadlines.set(opened.id, expires, batch.now);
+    batch.opened.push(opened.id);
     await batch.emit({ kind: "approval", id: opened.id, status: "pending" });
     return opened;
   }
@@ -223,7 +270,8 @@ export class Approvals {
   }
 
   /**
-   * One compare-and-set. Returns the error instead of throwing it: an expiry that was noticed here is to be committed.
+   * One compare-and-set: a vote that is not the last it takes leaves it pending. Returns the error instead of throwing it:
+   * an expiry that was noticed here is to be committed.
    */
   async decide(
     batch: Batch,
@@ -231,28 +279,93 @@ export class Approvals {
     verdict: "approved" | "denied",
     by: Principal,
     reason: string,
+    options: DecisionOptions = {},
   ): Promise<ApprovalRow | AegisError> {
     const row = await this.get(id);
     if (row === undefined) return unknownApproval(id);
-    if (by.name === row.principal || by.name === row.agent || by.agent !== null) {
-      return new AegisError(
-        "not_permitted",
-        `${by.name} made this call and so can not decide approval ${id}.`,
-        {
-          hint: "Another person with the role approver or admin decides.",
-        },
-      );
-    }
+    const { channel = "cli" } = options;
+    const refused = mayDecide(row, requirementOf(row), by, channel);
+    if (refused !== null) return refused;
     if (await this.expireIfDue(batch, row)) return settledError({ ...row, status: "expired" });
     const killed = await killedText(batch, row.agent);
     if (killed !== null && isOpen(row)) {
       return settledError((await this.end(batch, row, "void", killed, null)) ?? row);
     }
+    if (row.status !== "pending") return settledError(row);
     const said = redactText(reason);
-    const decided = await this.setDecided.get(verdict, batch.now, by.name, by.token, said, id);
+    return verdict === "denied"
+      ? this.deny(batch, row, by, said)
+      : this.approve(batch, row, by, said, options);
+  }
+
+  /** Whoever may decide ends it alone, whatever the quorum. */
+  private async deny(
+    batch: Batch,
+    row: ApprovalRow,
+    by: Principal,
+    said: string,
+  ): Promise<ApprovalRow | AegisError> {
+    const decided = await this.setDecided.get("denied", batch.now, by.name, by.token, said, row.id);
     if (decided === undefined) return settledError(row);
-    await this.changed(batch, row, verdict, by.name, said);
-    return verdict === "denied" ? await this.erase(row) : (decided as ApprovalRow);
+    await this.changed(batch, row, "denied", by.name, said);
+    return this.erase(row);
+  }
+
+  private async approve(
+    batch: Batch,
+    row: ApprovalRow,
+    by: Principal,
+    said: string,
+    { channel = "cli", grant }: DecisionOptions,
+  ): Promise<ApprovalRow | AegisError> {
+    const requirement = requirementOf(row);
+    const problem = problemOfApproval(row, requirement, said, channel);
+    if (problem !== null) return problem;
+    const terms = grant === undefined ? null : grantedTerms(row, requirement, grant);
+    if (terms instanceof AegisError) return terms;
+    // Before anything is written: an error that is returned does not undo what was.
+    const uncovered =
+      terms === null ? null : this.grants.problem({ ...row, arguments: this.exact(row) }, requirement);
+    if (uncovered !== null) return uncovered;
+    const votes = await this.votes.cast(batch, row.id, by, said, terms);
+    if (votes instanceof AegisError) return votes;
+    if (votes.length < requirement.quorum) {
+      recordChange(batch, row, "vote", by.name, said);
+      return row;
+    }
+    const names = votes.map(({ voter }) => voter).join(", ");
+    const why = votes.length === 1 ? said : redactText(votes.map(saidBy).join("; "));
+    const decided = await this.setDecided.get("approved", batch.now, names, by.token, why, row.id);
+    if (decided === undefined) return settledError(row);
+    await this.changed(batch, row, "approved", by.name, why);
+    await this.giveGrant(batch, row, requirement, votes, { names, token: by.token });
+    return decided as ApprovalRow;
+  }
+
+  /** What all of them would grant: a quorum that is asked for one call is asked for those that follow it too. */
+  private async giveGrant(
+    batch: Batch,
+    row: ApprovalRow,
+    { grant: offer }: Requirement,
+    votes: readonly VoteRow[],
+    by: { readonly names: string; readonly token: number | null },
+  ): Promise<void> {
+    const asked = votes.map(
+      ({ grant_uses, grant_expires }) => [grant_uses ?? 0, grant_expires ?? 0] as const,
+    );
+    const uses = Math.min(...asked.map(([each]) => each));
+    const expires = Math.min(...asked.map(([, each]) => each));
+    if (offer === null || uses === 0) return;
+    const exact = { ...row, arguments: this.exact(row) };
+    await this.grants.give(batch, exact, { uses, expires, arguments: offer.arguments }, by);
+  }
+
+  /**
+   * Why what was approved does not count any more: a token was revoked, and without its vote there are too few. A clause,
+   * such as {@link void} takes; null where it counts. Inside a transaction, and of one that is approved or consumed.
+   */
+  standing(_batch: Batch, row: ApprovalRow): Promise<string | null> {
+    return this.votes.standing(row);
   }
 
   /** Uses an approval up, if it is approved at this moment. Whoever comes second gets null. */
@@ -309,4 +422,14 @@ export class Approvals {
 /** Bytes of what is asked about. */
 function sizeOf({ intent, redacted }: Pick<Question, "intent" | "redacted">): number {
   return Buffer.byteLength(intent.arguments) + Buffer.byteLength(redacted);
+}
+
+/** As it is stored: null where one approver is all it takes. */
+function requirementText({ requirement }: Pick<Question, "requirement">): string | null {
+  const text = JSON.stringify(requirement);
+  return text === JSON.stringify(noRequirement) ? null : text;
+}
+
+function saidBy({ voter, reason }: VoteRow): string {
+  return reason === "" ? voter : `${voter}: ${reason}`;
 }

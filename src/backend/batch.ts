@@ -27,11 +27,16 @@ export class Batch implements Flushable {
   readonly started = new Map<string, { readonly gateway: string; readonly record: number }>();
   /** Calls that ended. */
   readonly ended: string[] = [];
+  /** Approvals it has opened. */
+  readonly opened: number[] = [];
   /** Something for the listeners has happened. */
   eventful = false;
   /** Policies that this very transaction has published: they may still be rolled back. */
   published: PolicySet | null = null;
+  /** This very transaction has changed what is pinned of tools: that may still be rolled back. */
+  toolsChanged = false;
 
+  private readonly unwritten: Array<() => Promise<void>> = [];
   private readonly states = new Map<string, AgentState | null>();
   private readonly counts = new Map<string, Counts>();
   private live: ReadonlySet<string> | null = null;
@@ -45,13 +50,18 @@ export class Batch implements Flushable {
     readonly records: Appender,
     /** Number of the policy revision in force; 0 where none was published. */
     readonly policy: number,
+    /** Another one than before: what is pinned of tools has changed. */
+    readonly tools: number,
+    /** Some calls that run are counted. */
+    public running: boolean,
   ) {}
 
   /** Of a transaction that has begun: from here on it has the write lock. */
   static async open(tables: Tables, careful: boolean): Promise<Batch> {
     const now = tables.store.now();
-    const { head, policy } = await tables.chain.head();
-    return new Batch(tables, careful, now, tables.chain.appender(isoTime(now), head), policy);
+    const { head, policy, tools, running } = await tables.chain.head();
+    const records = tables.chain.appender(isoTime(now), head);
+    return new Batch(tables, careful, now, records, policy, tools, running);
   }
 
   /** Read inside this transaction, once: no kill can come between this and the commit. */
@@ -65,8 +75,14 @@ export class Batch implements Flushable {
   }
 
   /** A number for a new row, never given before. */
-  nextId(of: "approvals" | "tokens" | "policy_revisions"): Promise<number> {
+  nextId(of: "approvals" | "grants" | "tokens" | "policy_revisions"): Promise<number> {
     return this.tables.counters.next(of);
+  }
+
+  /** What is pinned of tools is about to change: from this transaction on nobody goes by what was known of it. */
+  async changeTools(): Promise<void> {
+    if (!this.toolsChanged) await this.tables.counters.next("tools");
+    this.toolsChanged = true;
   }
 
   /** Its state was changed. */
@@ -81,6 +97,11 @@ export class Batch implements Flushable {
       this.counts.set(name, counts);
     }
     counts[what]++;
+  }
+
+  /** Queues what several units of this transaction write together. */
+  writeAtEnd(write: () => Promise<void>): void {
+    this.unwritten.push(write);
   }
 
   /** The number that was given last; 0 where none was. */
@@ -111,6 +132,7 @@ export class Batch implements Flushable {
 
   async flush(): Promise<void> {
     await this.records.flush();
+    for (const write of this.unwritten.splice(0)) await write();
     let blocked = 0;
     for (const [name, counts] of this.counts) {
       await this.tables.agents.add(name, counts);

@@ -1,18 +1,20 @@
 import type { LedgerConfig } from "../config-ledger.js";
 import type { Logger } from "../log.js";
-import { policySet } from "../policy/load.js";
 import type { PolicySet } from "../policy/policy.js";
 import { Agents } from "./agents.js";
+import { ApprovalContexts } from "./approval-context.js";
 import { ApprovalEnds } from "./approval-ends.js";
 import { Approvals } from "./approvals.js";
 import { Batch } from "./batch.js";
 import { Blocks } from "./blocks.js";
+import { CallCounts } from "./counts.js";
 import { Deadlines } from "./deadlines.js";
 import { Decisions } from "./decisions.js";
 import { Declarations } from "./declarations.js";
 import { Digester } from "./digest.js";
 import { EventFeed, Events } from "./events.js";
 import { Gateways } from "./gateways.js";
+import { Grants } from "./grants.js";
 import { digestKey } from "./keys.js";
 import { Anchors } from "./ledger/anchors.js";
 import { Chain } from "./ledger/chain.js";
@@ -22,12 +24,15 @@ import { Records } from "./ledger/read.js";
 import { compilePaths } from "./ledger/redact-paths.js";
 import { Signer } from "./ledger/signer.js";
 import { Membership } from "./membership.js";
+import { Notifier, type Notify } from "./notify/notifier.js";
 import { OpenApprovals } from "./open-approvals.js";
 import { OpenCalls } from "./open-calls.js";
 import { Outcomes } from "./outcomes.js";
-import { fixedPolicies, type PolicySource, PublishedPolicies } from "./policies.js";
+import { OwnPolicies, type PolicySource, PublishedPolicies } from "./policies.js";
 import { RemoteGateways } from "./remote-gateways.js";
+import { RunningCalls } from "./running-calls.js";
 import { SdkAgents } from "./sdk-agents.js";
+import { Sessions } from "./sessions.js";
 import { GroupCommit } from "./store/commit.js";
 import { Counters } from "./store/counters.js";
 import { patiently } from "./store/patience.js";
@@ -35,6 +40,8 @@ import type { Store } from "./store/store.js";
 import { openSafe, StoreKey } from "./store-key.js";
 import { Sweep } from "./sweep.js";
 import { Tokens } from "./tokens.js";
+import { ToolPins } from "./tools.js";
+import { Votes } from "./votes.js";
 
 export interface Composition {
   /** AEGIS_HOME: where the key is that signs the ledger. */
@@ -42,6 +49,8 @@ export interface Composition {
   /** Others than this user can read the store. */
   readonly shared: boolean;
   readonly ledger: LedgerConfig;
+  /** Who is told of the approvals that are opened here; left out: nobody. */
+  readonly notify?: Notify;
   /** What is in force in this process; null takes the revision that is published in the store. */
   readonly policies: PolicySet | null;
   /** Milliseconds until an approval nobody decided expires, where no rule says. */
@@ -57,22 +66,29 @@ export interface Parts {
   readonly commit: GroupCommit<Batch>;
   readonly agents: Agents;
   readonly approvals: Approvals;
+  readonly contexts: ApprovalContexts;
   readonly decisions: Decisions;
   readonly ends: ApprovalEnds;
   readonly events: Events;
   readonly checkpoints: Checkpoints;
   readonly feed: EventFeed;
   readonly gateways: Gateways;
+  readonly grants: Grants;
   readonly membership: Membership;
+  readonly notifier: Notifier;
   readonly ledger: LedgerConfig;
   readonly outcomes: Outcomes;
   readonly records: Records;
   readonly signer: Signer;
   readonly remote: RemoteGateways;
   readonly sdkAgents: SdkAgents;
+  readonly sessions: Sessions;
   readonly tokens: Tokens;
+  readonly tools: ToolPins;
   /** Null where this process has policies of its own. */
   readonly published: PublishedPolicies | null;
+  /** Null where this process takes what is published in the store. */
+  readonly own: OwnPolicies | null;
   readonly policies: PolicySource;
 }
 
@@ -83,12 +99,18 @@ export async function compose(store: Store, options: Composition): Promise<Parts
   const events = new Events(store);
   const gateways = new Gateways(store);
   const tokens = new Tokens(store);
+  const tools = new ToolPins(store);
   const openCalls = new OpenCalls();
+  const running = new RunningCalls(store);
+  const counts = new CallCounts(store, running);
   const counters = new Counters(store.writer);
   const blocks = new Blocks(store);
   const declarations = new Declarations(store, agents);
   const signer = new Signer(options.home);
   const chain = new Chain(store.writer, signer, ledger.checkpoint.records);
+  const policies =
+    options.policies === null ? new PublishedPolicies(store) : new OwnPolicies(options.policies);
+  const own = policies instanceof OwnPolicies ? policies : null;
   const tables = { store, chain, agents, blocks, counters, events, gateways };
 
   const commit = new GroupCommit(
@@ -97,19 +119,25 @@ export async function compose(store: Store, options: Composition): Promise<Parts
     (batch) => {
       openCalls.committed(batch);
       checkpoints.committed(batch);
+      notifier.committed(batch.opened);
+      own?.took(batch);
       if (batch.eventful) feed.deliver();
     },
     log,
   );
+  const notifier = new Notifier(store, options.notify ?? null, log);
   const anchors = new Anchors(store, ledger.anchor, log);
   const checkpoints = new Checkpoints(store, commit, anchors, ledger.checkpoint.every, log);
   const key = options.shared ? await StoreKey.of(options.home, store, commit) : null;
   const counted = new OpenApprovals(store);
   const deadlines = new Deadlines();
-  const approvals = new Approvals(store, key ?? openSafe, counted, deadlines);
-  const ends = new ApprovalEnds(store, counted, deadlines);
+  const digester = new Digester(key?.digest ?? (await digestKey(store, commit)));
+  const votes = new Votes(store);
+  const grants = new Grants(store, digester, votes);
+  const approvals = new Approvals(store, key ?? openSafe, counted, deadlines, votes, grants);
+  const ends = new ApprovalEnds(store, counted, deadlines, grants);
   const membership = new Membership(commit, gateways, events, openCalls, lease.local, log);
-  const sweep = new Sweep(commit, ends, gateways, events, store, log);
+  const sweep = new Sweep({ commit, ends, gateways, events, counts, running, store, log });
   const feed = new EventFeed(
     store,
     events,
@@ -117,19 +145,19 @@ export async function compose(store: Store, options: Composition): Promise<Parts
     (event) => membership.confirm(event),
     log,
   );
+  feed.subscribe((event) => notifier.hear(event));
   feed.subscribe((event) => {
     if (event.kind === "token" || event.kind === "resync") tokens.forget();
   });
 
   const redactPaths = compilePaths(ledger.redact);
-  const digester = new Digester(key?.digest ?? (await digestKey(store, commit)));
-  const published = options.policies === null ? new PublishedPolicies(store) : null;
-  const policies = published ?? fixedPolicies(options.policies ?? policySet([]));
   const decisions = new Decisions(store, {
     policies,
     approvals,
+    grants,
+    tools,
+    counts,
     declarations,
-    tokens,
     digester,
     redactPaths,
     holdExpires,
@@ -141,6 +169,7 @@ export async function compose(store: Store, options: Composition): Promise<Parts
     agents,
     approvals,
     blocks,
+    counts,
     declarations,
     tokens,
     policies,
@@ -160,27 +189,41 @@ export async function compose(store: Store, options: Composition): Promise<Parts
     commit,
     agents,
     approvals,
+    contexts: new ApprovalContexts(store),
     decisions,
     ends,
     events,
     feed,
     gateways,
+    grants,
     membership,
-    outcomes: new Outcomes(store, approvals),
+    notifier,
+    outcomes: new Outcomes(store, approvals, running),
     records,
     remote: new RemoteGateways(commit, gateways, events, lease.remote),
     sdkAgents,
+    sessions: new Sessions(store, tokens),
     tokens,
-    published,
+    tools,
+    published: policies instanceof PublishedPolicies ? policies : null,
+    own,
     policies,
   };
 }
 
 /** Ends what {@link compose} began; what is queued is written. */
-export async function decompose({ store, checkpoints, commit, feed, membership }: Parts): Promise<void> {
+export async function decompose({
+  store,
+  checkpoints,
+  commit,
+  feed,
+  membership,
+  notifier,
+}: Parts): Promise<void> {
   await feed.stop();
   await membership.leave();
   await checkpoints.stop();
   await commit.close();
+  await notifier.close();
   await patiently(store, () => store.close());
 }

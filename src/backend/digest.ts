@@ -3,7 +3,7 @@ import type { Intent } from "../client/backend.js";
 import { canonicalBytes, canonicalText } from "../frame/canonical.js";
 
 /** What an approval binds (invariant 3). */
-export type Bound = Pick<Intent, "agent" | "server" | "tool" | "definition" | "arguments">;
+export type Bound = Pick<Intent, "agent" | "server" | "tool" | "definition" | "arguments" | "stage">;
 
 const BLOCK = 64;
 const SCRATCH = 16_384;
@@ -31,10 +31,10 @@ export class Digester {
   /** @throws where the arguments are not JSON */
   digest(call: Bound): string {
     // By name: what else the intent holds may be a getter, which would parse the arguments.
-    const { agent, server, tool, definition, arguments: written } = call;
+    const { agent, server, tool, definition, arguments: written, stage } = call;
     if (written.length < SCRATCH / 4) return this.hmac(boundText(call));
     return createHmac("sha256", this.key)
-      .update(boundText({ agent, server, tool, definition, arguments: "" }))
+      .update(boundText({ agent, server, tool, definition, arguments: "", ...(stage && { stage }) }))
       .update(canonicalBytes(Buffer.from(written, "utf8")))
       .digest("hex");
   }
@@ -49,9 +49,9 @@ export class Digester {
 
 /**
  * One text for one call, and no other: a JSON array (which holds no line feed), a line feed, the canonical arguments.
- * Arguments that were left out are not the same as `{}`.
+ * Arguments that were left out are not the same as `{}`, and an answer is never the same as a call.
  */
-export function boundText({ agent, server, tool, definition, arguments: written }: Bound): string {
-  const names = JSON.stringify(["aegis call 1", agent, server, tool, definition]);
+export function boundText({ agent, server, tool, definition, arguments: written, stage }: Bound): string {
+  const names = JSON.stringify([`aegis ${stage ?? "call"} 1`, agent, server, tool, definition]);
   return `${names}\n${written === "" ? "" : canonicalText(written)}`;
 }

@@ -246,6 +246,7 @@ function eventOf(row: EventRow): BackendEvent | null {
   switch (row.kind) {
     case "kill":
     case "revive":
+    case "tools":
       return row.agent === null ? null : { kind: row.kind, agent: row.agent };
     case "approval":
       return row.ref === null || row.status === null

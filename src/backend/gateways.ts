@@ -3,7 +3,7 @@ import { hostname } from "node:os";
 import type { GatewayInfo } from "../client/backend.js";
 import { AegisError } from "../errors.js";
 import type { Batch } from "./batch.js";
-import { outcomeKey } from "./ledger/record.js";
+import { ofResult, outcomeKey } from "./ledger/record.js";
 import type { Statement, Store } from "./store/store.js";
 import { isoTime } from "./time.js";
 
@@ -197,6 +197,8 @@ export class Gateways {
   private async giveUp(batch: Batch, call: string, body: string): Promise<void> {
     const { agent, principal, server, tool, action, decision } = JSON.parse(body) as Record<string, string>;
     if (decision !== "ALLOW" && decision !== "REVIEW") return;
+    // What is decided about an answer ends with that: its call has the outcome.
+    if (call.endsWith(ofResult)) return;
     if (agent === undefined || principal === undefined || action === undefined) return;
     const allowed = decision === "ALLOW" || (await this.consumedBy.get(call)) !== undefined;
     batch.records.append({

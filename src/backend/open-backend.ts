@@ -5,6 +5,7 @@ import type { PolicySet } from "../policy/policy.js";
 import { type Composition, compose, type Parts } from "./compose.js";
 import { openHome, openHomeDatabase } from "./home.js";
 import { claimHome } from "./home-store.js";
+import type { Notify } from "./notify/notifier.js";
 import type { Service } from "./service.js";
 import { openSqlite } from "./store/sqlite.js";
 import type { Store } from "./store/store.js";
@@ -26,6 +27,8 @@ export interface BackendOptions {
   readonly remoteLease?: number;
   /** Left out: as AEGIS_HOME/config.yaml says, in every process that opens this home. */
   readonly ledger?: LedgerConfig;
+  /** Who is told of the approvals that are opened here; left out: nobody. */
+  readonly notify?: Notify;
 }
 
 /**
@@ -34,9 +37,14 @@ export interface BackendOptions {
  * @throws AegisError `home_insecure`, `store_newer`, `store_corrupt`, `backend_unsupported`, `backend_unavailable`
  */
 export async function openBackend(options: BackendOptions): Promise<Service> {
-  const { policies = null, holdExpires, lease = 200, remoteLease = 2_000 } = options;
+  const { policies = null, holdExpires, lease = 200, remoteLease = 2_000, notify } = options;
   const leases = { local: lease, remote: remoteLease };
-  const parts = await openParts(options, { policies, holdExpires, lease: leases });
+  const parts = await openParts(options, {
+    policies,
+    holdExpires,
+    lease: leases,
+    ...(notify === undefined ? {} : { notify }),
+  });
   const { description } = parts.store;
   return new StoredBackend(policies === null ? description : `embedded (${description})`, parts);
 }
@@ -48,7 +56,7 @@ export async function openBackend(options: BackendOptions): Promise<Service> {
  */
 export async function openParts(
   place: Pick<BackendOptions, "home" | "database" | "log" | "ledger">,
-  how: Pick<Composition, "policies" | "holdExpires" | "lease">,
+  how: Pick<Composition, "policies" | "holdExpires" | "lease" | "notify">,
 ): Promise<Parts> {
   const { home, database, log } = place;
   openHome(home);

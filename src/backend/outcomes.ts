@@ -3,6 +3,7 @@ import type { Approvals } from "./approvals.js";
 import type { Batch } from "./batch.js";
 import { type Entry, outcomeKey } from "./ledger/record.js";
 import { recordName, redactText } from "./ledger/redact.js";
+import type { RunningCalls } from "./running-calls.js";
 import type { Statement, Store } from "./store/store.js";
 
 /** How calls ended. */
@@ -12,14 +13,16 @@ export class Outcomes {
   constructor(
     { writer }: Store,
     private readonly approvals: Approvals,
+    private readonly running: RunningCalls,
   ) {
     this.select = writer.prepare("SELECT key, body FROM ledger WHERE key IN (?, ?)");
   }
 
   /** What a gateway of this process says. */
-  append(batch: Batch, entry: Entry, call: string): void {
+  async append(batch: Batch, entry: Entry, { agent, call }: Pick<Outcome, "agent" | "call">): Promise<void> {
     batch.records.append(entry);
     batch.ended.push(call);
+    await this.running.end(batch, agent, call);
   }
 
   /**
@@ -38,7 +41,7 @@ export class Outcomes {
     const { agent, principal, decision, approval } = JSON.parse(decided) as Record<string, unknown>;
     if (agent !== outcome.agent || principal !== outcome.principal) return;
     if (decision === "REVIEW" && typeof approval === "number") await this.approvals.detach(approval, call);
-    this.append(batch, outcomeEntry(outcome), call);
+    await this.append(batch, outcomeEntry(outcome), outcome);
   }
 }
 

@@ -16,9 +16,48 @@ export interface PolicySource {
   committed(number: number): PolicySet | Promise<PolicySet>;
 }
 
-/** The policies that a gateway read at its start, for itself. */
-export function fixedPolicies(policies: PolicySet): PolicySource {
-  return { known: policies, inForce: () => policies, committed: () => policies };
+/** The policies of one gateway: what it reads from its folder. Another set takes their place whole, between two calls. */
+export class OwnPolicies implements PolicySource {
+  private current: PolicySet;
+
+  constructor(policies: PolicySet) {
+    this.current = policies;
+  }
+
+  get known(): PolicySet {
+    return this.current;
+  }
+
+  /** What this very transaction adopts holds for the units behind it, and for nobody if it is rolled back. */
+  inForce(batch: Batch): PolicySet {
+    return batch.published ?? this.current;
+  }
+
+  committed(): PolicySet {
+    return this.current;
+  }
+
+  /** In force for everything behind it, once it is committed. */
+  async adopt(batch: Batch, policies: PolicySet, by: Principal): Promise<void> {
+    const { revision } = policies;
+    batch.published = policies;
+    await batch.emit({ kind: "policy", revision });
+    batch.records.append({
+      kind: "policy",
+      principal: by.name,
+      revision,
+      reason: `${filesOf(policies.files.length)} read again, and in force.`,
+    });
+  }
+
+  /** A transaction was committed. */
+  took(batch: Batch): void {
+    if (batch.published !== null) this.current = batch.published;
+  }
+}
+
+function filesOf(count: number): string {
+  return count === 1 ? "1 policy file" : `${count} policy files`;
 }
 
 interface RevisionRow {
@@ -98,7 +137,7 @@ export class PublishedPolicies implements PolicySource {
       kind: "policy",
       principal: by.name,
       revision,
-      reason: `${documents.length === 1 ? "1 policy file" : `${documents.length} policy files`} published.`,
+      reason: `${filesOf(documents.length)} published.`,
     });
     return { revision, publishedAt: isoTime(batch.now), publishedBy: by.name, documents };
   }

@@ -1,7 +1,8 @@
 import { rulesFor } from "../policy/compile.js";
-import { type Declared, decideDeclared } from "../policy/declared.js";
+import { type Declared, type DeclaredDecision, decideDeclared } from "../policy/declared.js";
 import { isExact } from "../policy/pattern.js";
-import type { PolicySet } from "../policy/policy.js";
+import type { PolicySet, Question } from "../policy/policy.js";
+import { uncounted } from "../policy/uncounted.js";
 import type { Declarations } from "./declarations.js";
 import type { PolicySource } from "./policies.js";
 import { actionProblem, sdkCall, spellings } from "./sdk-action.js";
@@ -47,7 +48,7 @@ export class Rules {
     const declared: Declared[] = [];
     for (const { rule, trusted } of rows) if (rule !== null) declared.push({ rule, trusted: trusted === 1 });
     const policies = await this.policies.committed(first.policy);
-    const { decision, stated } = decideDeclared(policies, declared, { agent, ...call });
+    const { decision, stated } = foretold(policies, declared, { agent, ...call });
     // A call of an agent that nobody knows could not be stopped: a person is asked.
     if (!stated || (decision === "ALLOW" && first.status === null)) return null;
     return decision;
@@ -65,13 +66,24 @@ export class Rules {
     for (const action of actionsOf(policies, agent, declared)) {
       const call = sdkCall(action);
       const said = declared.filter((one) => sdkCall(one.action).action === call.action);
-      const { decision, stated } = decideDeclared(policies, said, { agent, ...call });
+      const { decision, stated } = foretold(policies, said, { agent, ...call });
       if (stated) found.set(action, decision);
     }
     return [...found]
       .map(([action, rule]) => ({ action, rule }))
       .toSorted((one, other) => (one.action < other.action ? -1 : 1));
   }
+}
+
+/** What depends on arguments is not known before the call: a person is asked, and it is decided with them. */
+function foretold(
+  policies: PolicySet,
+  declared: readonly Declared[],
+  question: Question,
+): Pick<DeclaredDecision, "decision" | "stated"> {
+  const asked = { ...question, now: Date.now(), counts: uncounted() };
+  const { decision, stated, error } = decideDeclared(policies, declared, asked);
+  return { decision: error === true ? "REVIEW" : decision, stated };
 }
 
 /** Of two lists with the same pattern the stronger counts. */

@@ -1,10 +1,15 @@
 import type { ApprovalStatus, Intent, Principal } from "../client/backend.js";
+import { conditionArguments } from "../policy/arguments.js";
+import { countsNeeded } from "../policy/counts.js";
 import { type DeclaredDecision, decideDeclared } from "../policy/declared.js";
-import type { Question } from "../policy/policy.js";
+import type { CountKey, Question } from "../policy/policy.js";
+import { uncounted } from "../policy/uncounted.js";
+import { noRequirement } from "../requirement.js";
 import type { Agents } from "./agents.js";
 import type { ApprovalRow } from "./approval-rows.js";
 import type { Approvals } from "./approvals.js";
 import type { Batch } from "./batch.js";
+import type { CallCounts } from "./counts.js";
 import type { Declarations } from "./declarations.js";
 import type { Digester } from "./digest.js";
 import { redactArguments, redactText } from "./ledger/redact.js";
@@ -21,6 +26,8 @@ export interface SdkRequest {
   readonly action: string;
   /** As it was sent; JSON mostly, but nothing says so. */
   readonly args: string;
+  /** As conditions see them. */
+  readonly seen: unknown;
   readonly digest: string;
   /** Redacted JSON text. */
   readonly redacted: string;
@@ -30,6 +37,7 @@ export interface SdkApprovalParts {
   readonly store: Store;
   readonly agents: Agents;
   readonly approvals: Approvals;
+  readonly counts: CallCounts;
   readonly declarations: Declarations;
   readonly tokens: Tokens;
   readonly policies: PolicySource;
@@ -59,7 +67,14 @@ export class SdkApprovals {
       const text = JSON.stringify(args);
       digest = digester.digest({ agent, server, tool, definition: "text", arguments: text });
     }
-    return { agent, action, args, digest, redacted: redactPaths(redactArguments(parsed)) };
+    return {
+      agent,
+      action,
+      args,
+      digest,
+      redacted: redactPaths(redactArguments(parsed)),
+      seen: seenBy(args),
+    };
   }
 
   /**
@@ -71,7 +86,7 @@ export class SdkApprovals {
     const { agent, digest, redacted } = wanted;
     await agents.see(batch, agent);
     const call = sdkCall(wanted.action);
-    const said = await this.say(batch, { agent, ...call });
+    const { said } = await this.say(batch, { agent, ...call, args: wanted.seen });
     const stopped = await this.stopped(batch, agent);
     const rule = stopped === null ? said.rule : null;
     const why = said.decision === "ALLOW" ? "The agent asks for a decision." : said.reason;
@@ -81,7 +96,17 @@ export class SdkApprovals {
     const reason = stopped ?? full ?? why;
     const decision = stopped === null ? (asks && full === null ? "REVIEW" : "BLOCK") : "KILLED";
     const expires = said.expires ?? holdExpires;
-    const question = { intent, digest, redacted, rule, reason, expires };
+    const question = {
+      intent,
+      digest,
+      redacted,
+      rule,
+      reason,
+      expires,
+      requirement: said.requirement ?? noRequirement,
+      revision: (await policies.inForce(batch)).revision,
+      toolVersion: null,
+    };
     // One that there is no room for keeps nothing but its number: the arguments are in the ledger.
     const row = await approvals.open(batch, full === null ? question : { ...question, redacted: "" });
     batch.records.append({
@@ -92,7 +117,7 @@ export class SdkApprovals {
       decision,
       rule: rule === null ? null : redactText(rule),
       reason: redactText(reason),
-      revision: (await policies.inForce(batch)).revision,
+      revision: question.revision,
       approval: row.id,
       digest,
       arguments: redacted,
@@ -117,33 +142,58 @@ export class SdkApprovals {
    * was checked again under the state of this moment. Null where there is none, or it is another's.
    */
   async pickUp(batch: Batch, id: number, by: Principal): Promise<ApprovalStatus | null> {
-    const { approvals, tokens } = this.parts;
+    const { approvals } = this.parts;
     const row = await approvals.get(id);
     if (row === undefined || !isOf(row, by)) return null;
     if (await approvals.expireIfDue(batch, row)) return "expired";
     // People only look.
     const told = toldTo(by, row);
     if (told !== "approved" || by.role !== "agent") return told;
-    const said = await this.say(batch, row);
+    const { agent, server, tool, action } = row;
+    const { arguments: text } = await approvals.describe(row, new Set());
+    const { said, needs } = await this.say(batch, { agent, server, tool, action, args: seenBy(text) });
+    // A limit refuses for now: whoever polls asks again.
+    if (said.passing === true) return "pending";
     const cause =
       (await this.stopped(batch, row.agent)) ??
-      ((await tokens.stands(row.decided_token)) ? null : "the token that approved it was revoked") ??
+      (await approvals.standing(batch, row)) ??
       (said.decision === "BLOCK" ? "the policy blocks the call now" : null);
-    if (cause === null) await approvals.consume(batch, row, useOf(id));
-    else await approvals.void(batch, row, cause.replace(/\.$/, ""));
+    if (cause === null) {
+      await approvals.consume(batch, row, useOf(id));
+      await this.parts.counts.add(batch, { call: useOf(id), gateway: "", agent, action }, needs);
+    } else await approvals.void(batch, row, cause.replace(/\.$/, ""));
     return cause === null ? "consumed" : "void";
   }
 
-  private async say(batch: Batch, question: Question): Promise<DeclaredDecision> {
-    const { declarations, policies } = this.parts;
+  private async say(
+    batch: Batch,
+    question: Question,
+  ): Promise<{ readonly said: DeclaredDecision; readonly needs: readonly CountKey[] }> {
+    const { counts, declarations, policies } = this.parts;
     const declared = await declarations.of(question.agent, question.action);
-    return decideDeclared(await policies.inForce(batch), declared, question);
+    const inForce = await policies.inForce(batch);
+    // How long a call runs in the agent's own process nobody hears: those that run are not counted.
+    const needs = countsNeeded(inForce, question).filter(({ window }) => window !== null);
+    const known = uncounted(await counts.read(batch, question.agent, needs));
+    return {
+      said: decideDeclared(inForce, declared, { ...question, now: batch.now, counts: known }),
+      needs,
+    };
   }
 
   /** Why the agent may run nothing at all, or null. */
   private async stopped(batch: Batch, agent: string): Promise<string | null> {
     const killed = (await batch.agent(agent))?.killed ?? null;
     return killed === null ? null : `The agent ${agent} was stopped by ${killed.by} at ${killed.at}.`;
+  }
+}
+
+/** None where they are no JSON: a condition that looks at them is an error, which denies. */
+function seenBy(text: string): unknown {
+  try {
+    return conditionArguments(text, JSON.parse(text));
+  } catch {
+    return undefined;
   }
 }
 

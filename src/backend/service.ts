@@ -9,7 +9,9 @@ import type {
   Outcome,
   Principal,
 } from "../client/backend.js";
+import type { PolicySet } from "../policy/policy.js";
 import type { ExportQuery } from "./ledger/export.js";
+import type { Session } from "./sessions.js";
 
 /** A gateway on the other side of the API, which keeps itself alive by `beat`. */
 export interface RemoteGateway extends GatewayInfo {
@@ -137,6 +139,18 @@ export interface Service extends Backend {
   /** Null where the agent is not known. */
   agent(name: string): Promise<Agent | null>;
 
+  // People on pages.
+
+  /**
+   * Signs in whoever proved a token, and ends the session there was before.
+   *
+   * @returns what the cookie holds: told once, stored nowhere
+   */
+  openSession(by: Principal, before: string | null): Promise<string>;
+  /** Whose it is; null where there is none, it has ended, or its token has. */
+  session(id: string): Promise<Session | null>;
+  endSession(id: string): Promise<void>;
+
   // Policies in the store.
 
   /** The revision in force; null before the first one was published. */
@@ -149,6 +163,15 @@ export interface Service extends Backend {
    * @throws AegisError `policy_invalid`
    */
   publish(documents: readonly PolicyDocument[], by: Principal): Promise<PolicyRevision>;
+  /**
+   * Puts another set in the place of the one that this process, an embedded gateway, was opened with: whole, between two
+   * decisions, and recorded.
+   *
+   * @throws AegisError `backend_unsupported` where what is published in the store is in force
+   */
+  adoptPolicies(policies: PolicySet, by: Principal): Promise<void>;
+  /** Records that a change of the policies was refused, and why. What was in force stays. */
+  recordRefusedPolicies(reason: string, by: Principal): Promise<void>;
 
   // The ledger, for auditors.
 

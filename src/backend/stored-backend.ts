@@ -1,10 +1,13 @@
 import type {
   Agent,
   Approval,
+  ApprovalContext,
   ApprovalFilter,
   ApprovalStatus,
+  DecisionOptions,
   EventListener,
   GatewayInfo,
+  Grant,
   Intent,
   KillReceipt,
   LedgerRecord,
@@ -12,14 +15,19 @@ import type {
   NewToken,
   Note,
   Outcome,
+  PinnedTool,
   Principal,
   RecordFilter,
   Role,
+  Sighted,
+  Sighting,
   Token,
+  ToolFilter,
   Verdict,
   VerifyReport,
 } from "../client/backend.js";
 import { AegisError } from "../errors.js";
+import type { PolicySet } from "../policy/policy.js";
 import { statedOwner } from "./agents.js";
 import { unknownApproval } from "./approval-rows.js";
 import { decompose, type Parts } from "./compose.js";
@@ -28,6 +36,7 @@ import { kill, revive } from "./kill-and-revive.js";
 import { anchorFiles } from "./ledger/anchors.js";
 import type { ExportQuery } from "./ledger/export.js";
 import { recordExport } from "./ledger/export-record.js";
+import { ofResult } from "./ledger/record.js";
 import { recordName, redactText } from "./ledger/redact.js";
 import { verify } from "./ledger/verify.js";
 import { checkName, isCallId } from "./names.js";
@@ -46,8 +55,11 @@ import type {
   Service,
   Stats,
 } from "./service.js";
+import { newSession, type Session } from "./sessions.js";
 import { patiently } from "./store/patience.js";
 import { checkNewToken, newToken } from "./tokens.js";
+import { acceptTools, pinnedTools } from "./tools/accept.js";
+import { sight } from "./tools/sight.js";
 
 const deciders: readonly Role[] = ["approver", "admin"];
 const admins: readonly Role[] = ["admin"];
@@ -99,7 +111,7 @@ export class StoredBackend implements Service {
   outcome(ended: Outcome): void {
     const { commit, outcomes } = this.parts;
     const entry = outcomeEntry(ended);
-    commit.later((batch) => outcomes.append(batch, entry, ended.call));
+    commit.later((batch) => outcomes.append(batch, entry, ended));
   }
 
   async conclude(ended: readonly Outcome[]): Promise<void> {
@@ -161,8 +173,7 @@ export class StoredBackend implements Service {
   async approval(id: number): Promise<Approval> {
     const { approvals, gateways, store } = this.parts;
     const found = await this.read(async () => {
-      const row = await approvals.committed(id);
-      return row && approvals.describe(row, await gateways.live(store.now(), "reader"));
+      return approvals.show(id, await gateways.live(store.now(), "reader"));
     });
     if (found === undefined) throw unknownApproval(id);
     return found;
@@ -173,16 +184,58 @@ export class StoredBackend implements Service {
     verdict: "approved" | "denied",
     by: Principal,
     reason: string,
+    options?: DecisionOptions,
   ): Promise<Approval> {
     const { approvals, commit, tokens } = this.parts;
     requireRole(by, deciders, "decide an approval");
     const decided = await commit.write(async (batch) => {
       await tokens.require(batch, by);
-      const row = await approvals.decide(batch, id, verdict, by, reason);
+      const row = await approvals.decide(batch, id, verdict, by, reason, options);
       return row instanceof AegisError ? row : approvals.describe(row, await batch.liveGateways());
     });
     if (decided instanceof AegisError) throw decided;
     return decided;
+  }
+
+  sight(sighting: Sighting): Promise<Sighted> {
+    return sight(this.parts, sighting);
+  }
+
+  async approvalContext(id: number): Promise<ApprovalContext> {
+    const found = await this.read(() => this.parts.contexts.of(id));
+    if (found === null) throw unknownApproval(id);
+    return found;
+  }
+
+  grants(all: boolean): Promise<readonly Grant[]> {
+    return this.read(() => this.parts.grants.list(all));
+  }
+
+  async revokeGrant(id: number, by: Principal, reason: string): Promise<void> {
+    const { commit, grants, tokens } = this.parts;
+    requireRole(by, deciders, "revoke a grant");
+    const problem = await commit.write(async (batch) => {
+      await tokens.require(batch, by);
+      return grants.revoke(batch, id, by, reason);
+    });
+    if (problem !== null) throw problem;
+  }
+
+  pinnedTools(filter: ToolFilter): Promise<readonly PinnedTool[]> {
+    return this.read(() => pinnedTools(this.parts.tools.reader, filter));
+  }
+
+  async acceptTools(
+    filter: ToolFilter,
+    definitions: readonly string[],
+    by: Principal,
+  ): Promise<readonly PinnedTool[]> {
+    const { commit, tokens, tools } = this.parts;
+    requireRole(by, admins, "accept tools");
+    return commit.write(async (batch) => {
+      await tokens.require(batch, by);
+      return acceptTools(batch, tools, filter, definitions, by);
+    });
   }
 
   records(filter: RecordFilter): Promise<readonly LedgerRecord[]> {
@@ -232,11 +285,13 @@ export class StoredBackend implements Service {
   }
 
   async revokeToken(id: number, by: Principal): Promise<void> {
-    const { commit, tokens } = this.parts;
+    const { commit, grants, tokens } = this.parts;
     requireRole(by, admins, "revoke tokens");
     const error = await commit.write(async (batch) => {
       await tokens.require(batch, by);
-      return tokens.revoke(batch, id, by);
+      const problem = await tokens.revoke(batch, id, by);
+      if (problem === null) await grants.voidAllByToken(batch, id);
+      return problem;
     });
     if (error !== null) throw error;
     // Others hear of it by its event; here it holds when this returns.
@@ -319,6 +374,31 @@ export class StoredBackend implements Service {
     return this.read(() => this.parts.events.since(event));
   }
 
+  async openSession(by: Principal, before: string | null): Promise<string> {
+    const { commit, sessions, tokens } = this.parts;
+    requireRole(by, deciders, "sign in");
+    const id = newSession();
+    await commit.write(async (batch) => {
+      await tokens.require(batch, by);
+      await sessions.open(batch, id, by, before);
+    });
+    return id;
+  }
+
+  async session(id: string): Promise<Session | null> {
+    const { commit, sessions } = this.parts;
+    const found = await this.read(() => sessions.find(id));
+    if (found === null) return null;
+    const { due, ...session } = found;
+    if (due !== null) await commit.write(() => sessions.keep(id, due));
+    return session;
+  }
+
+  async endSession(id: string): Promise<void> {
+    const { commit, sessions } = this.parts;
+    await commit.write(() => sessions.end(id));
+  }
+
   policy(): Promise<PolicyRevision | null> {
     return this.read(async () => (await this.parts.published?.newest()) ?? null);
   }
@@ -345,6 +425,27 @@ export class StoredBackend implements Service {
     });
   }
 
+  async adoptPolicies(policies: PolicySet, by: Principal): Promise<void> {
+    const { commit, own } = this.parts;
+    requireRole(by, admins, "change policies");
+    if (own === null) {
+      throw new AegisError("backend_unsupported", "What is published in the store is in force here.", {
+        hint: "Publish the policies instead.",
+      });
+    }
+    await commit.write((batch) => own.adopt(batch, policies, by));
+  }
+
+  async recordRefusedPolicies(reason: string, by: Principal): Promise<void> {
+    const { commit, policies } = this.parts;
+    requireRole(by, admins, "change policies");
+    await commit.write(async (batch) => {
+      const { revision } = await policies.inForce(batch);
+      const why = redactText(`A change of the policies was refused, what was in force stays: ${reason}`);
+      batch.records.append({ kind: "policy", principal: by.name, revision, reason: why });
+    });
+  }
+
   close(): Promise<void> {
     this.closed ??= this.end();
     return this.closed;
@@ -360,9 +461,11 @@ export class StoredBackend implements Service {
 }
 
 /** Names of our own: one that cannot be a name is a fault of the configuration, not of the call. */
-function checkIntent({ call, gateway, agent, principal }: Intent): void {
+function checkIntent({ call, gateway, agent, principal, stage }: Intent): void {
   if (!isCallId(call))
     throw new AegisError("usage", "The id of a call is 1 to 256 printable ASCII characters.");
+  if (call.endsWith(ofResult) !== (stage === "result"))
+    throw new AegisError("usage", `The answer to a call, and nothing else, is decided as CALL${ofResult}.`);
   checkName("gateway", gateway);
   checkName("agent", agent);
   checkName("principal", principal);

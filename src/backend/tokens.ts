@@ -40,6 +40,7 @@ interface TokenRow {
 export class Tokens {
   private readonly select: Statement;
   private readonly selectHash: Statement;
+  private readonly selectId: Statement;
   private readonly selectAll: Statement;
   private readonly insert: Statement;
   private readonly setRevoked: Statement;
@@ -51,6 +52,7 @@ export class Tokens {
     const { reader, writer } = store;
     this.select = writer.prepare("SELECT * FROM tokens WHERE id = ?");
     this.selectHash = reader.prepare("SELECT * FROM tokens WHERE hash = ?");
+    this.selectId = reader.prepare("SELECT * FROM tokens WHERE id = ?");
     this.selectAll = reader.prepare("SELECT * FROM tokens ORDER BY id");
     this.insert = writer.prepare(
       `INSERT INTO tokens (id, hash, name, role, agent, "groups", trust_declared, created_at, expires_at)
@@ -89,15 +91,18 @@ export class Tokens {
     const until = performance.now() + KNOWN;
     const row = (await this.selectHash.get(digest)) as TokenRow | undefined;
     if (row === undefined || !isValid(row, this.store.now())) return null;
-    const { id, name, role, agent } = row;
-    const groups = JSON.parse(row.groups) as string[];
-    const trusted = row.trust_declared === 0 ? {} : { trustDeclared: true };
-    const principal = { name, role, agent, groups, token: id, ...trusted };
+    const principal = principalOf(row);
     if (this.known.size >= REMEMBERED) this.known.clear();
     const expires = row.expires_at ?? Number.POSITIVE_INFINITY;
     // A revocation that was heard since the row was read is newer than the row.
     if (forgotten === this.forgotten) this.known.set(digest, { principal, expires, until });
     return principal;
+  }
+
+  /** Committed: whom it stands for; null where it is unknown, expired or revoked. */
+  async principalOf(id: number): Promise<Principal | null> {
+    const row = (await this.selectId.get(id)) as TokenRow | undefined;
+    return row === undefined || !isValid(row, this.store.now()) ? null : principalOf(row);
   }
 
   /** Some token was revoked, in whichever process. */
@@ -120,13 +125,6 @@ export class Tokens {
     if (token === null) return true;
     const row = (await this.select.get(token)) as TokenRow | undefined;
     return row !== undefined && row.role === role && isValid(row, now);
-  }
-
-  /** Whether a decision by this token still counts: its expiry takes nothing back, its revocation does. */
-  async stands(token: number | null): Promise<boolean> {
-    if (token === null) return true;
-    const row = (await this.select.get(token)) as TokenRow | undefined;
-    return row !== undefined && row.revoked_at === null && (row.role === "approver" || row.role === "admin");
   }
 
   async create(batch: Batch, wanted: NewToken, by: Principal, token: string): Promise<number> {
@@ -191,6 +189,11 @@ function problemOf(
   if (role !== "agent" && agent !== undefined) return `A token of role ${role} is not bound to an agent.`;
   if (expires === undefined || (Number.isFinite(expires) && expires > 0 && expires < 1e13)) return null;
   return "A token expires after more than 0 ms.";
+}
+
+function principalOf({ id, name, role, agent, groups, trust_declared }: TokenRow): Principal {
+  const trusted = trust_declared === 0 ? {} : { trustDeclared: true };
+  return { name, role, agent, groups: JSON.parse(groups) as string[], token: id, ...trusted };
 }
 
 function isValid({ revoked_at, expires_at }: TokenRow, now: number): boolean {

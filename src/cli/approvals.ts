@@ -1,9 +1,12 @@
-import type { Approval } from "../client/backend.js";
+import type { Approval, ApprovalContext, Backend } from "../client/backend.js";
+import { AegisError } from "../errors.js";
 import { visible } from "../visible.js";
+import { oldestFirst, Watched } from "./approval-pages.js";
 import { type CommonOptions, type Context, withBackend } from "./context.js";
-import { indentJson } from "./indent-json.js";
+import { readId } from "./decide.js";
 import { approvalJson } from "./json.js";
-import { type Output, relativeTime, styleOf, terminalJson } from "./output.js";
+import { type Output, terminalJson } from "./output.js";
+import { alikeText, isPending, showApproval, showEnd } from "./show-approval.js";
 import { untilInterrupted } from "./until-interrupted.js";
 
 interface Options extends CommonOptions {
@@ -11,80 +14,77 @@ interface Options extends CommonOptions {
   readonly all?: boolean;
 }
 
-/** `aegis approvals`: what waits for a decision, with everything the decision is about. */
-export async function run(context: Context, options: Options): Promise<number> {
+/** `aegis approvals [ID]`: what waits for a decision, with everything the decision is about; of one, all of it. */
+export async function run(context: Context, options: Options, [text]: readonly string[]): Promise<number> {
   const { out } = context;
-  const filter = options.all === true ? {} : ({ status: "pending" } as const);
+  if (text !== undefined && (options.watch === true || options.all === true))
+    throw new AegisError("usage", "One approval is shown: --watch and --all are about the list.");
+  const one = text === undefined ? null : readId(text);
   return withBackend(context, options, async ({ backend }) => {
-    const approvals = await backend.approvals(filter);
-    for (const approval of approvals) print(out, approval);
-    if (options.watch !== true) {
-      if (approvals.length === 0 && !out.json) out.line("Nothing waits for a decision.");
+    if (one !== null) {
+      await showOne(out, backend, one);
       return 0;
     }
-    const pending = new Map(approvals.filter(isPending).map((approval) => [approval.id, approval]));
-    await untilInterrupted(async () => {
-      const now = new Map((await backend.approvals({ status: "pending" })).map((each) => [each.id, each]));
-      for (const id of pending.keys()) {
-        if (now.has(id)) continue;
-        pending.delete(id);
-        printEnd(out, await backend.approval(id));
+    const watched = new Watched(backend);
+    const shown = new Set<number>();
+    let any = false;
+    for await (const { approval, alike } of oldestFirst(
+      backend,
+      options.all === true ? undefined : "pending",
+    )) {
+      any = true;
+      if (isPending(approval)) watched.add(approval);
+      if (out.json) out.line(terminalJson(approvalJson(approval, { alike })));
+      // Identical calls are shown once; each is decided by itself (threats A22, A23).
+      else if (!isPending(approval) || !alike.some((id) => shown.has(id))) {
+        shown.add(approval.id);
+        showApproval(out, { approval, alike, context: await contextOf(backend, approval) }, false);
+        out.line();
       }
-      for (const [id, approval] of now) {
-        if (!pending.has(id)) print(out, approval);
-        pending.set(id, approval);
-      }
-    });
+    }
+    if (options.watch === true) await watch(out, backend, watched);
+    else if (!any && !out.json) out.line("Nothing waits for a decision.");
     return 0;
   });
 }
 
-function isPending(approval: Approval): boolean {
-  return approval.status === "pending";
+async function showOne(out: Output, backend: Backend, id: number): Promise<void> {
+  const approval = await backend.approval(id);
+  const context = await contextOf(backend, approval);
+  const alike = context !== null && context.alike.length > 0 ? context.alike : [id];
+  if (out.json) out.line(terminalJson(approvalJson(approval, { alike })));
+  else showApproval(out, { approval, context, alike }, true);
 }
 
-/** Nothing is cut: who decides must see what runs (threat A19). */
-function print(out: Output, approval: Approval): void {
-  if (out.json) {
-    out.line(terminalJson(approvalJson(approval)));
-    return;
+async function watch(out: Output, backend: Backend, watched: Watched): Promise<void> {
+  await untilInterrupted(async () => {
+    const { came, gone } = await watched.look();
+    for (const id of gone) {
+      const approval = await backend.approval(id);
+      if (out.json) out.line(terminalJson(approvalJson(approval, { alike: [id] })));
+      else showEnd(out, approval);
+    }
+    for (const approval of came) {
+      const alike = watched.alike(approval);
+      if (out.json) out.line(terminalJson(approvalJson(approval, { alike })));
+      else if (alike.some((id) => id < approval.id))
+        out.line(
+          `${out.style("bold", `#${approval.id}`)}  ${visible(approval.action)}  the same call again: ${alikeText(alike)}`,
+        );
+      else {
+        showApproval(out, { approval, alike, context: await contextOf(backend, approval) }, false);
+        out.line();
+      }
+    }
+  });
+}
+
+/** Null where this backend keeps nothing of the kind: what is asked for is shown all the same. */
+async function contextOf(backend: Backend, { id }: Approval): Promise<ApprovalContext | null> {
+  try {
+    return await backend.approvalContext(id);
+  } catch (thrown) {
+    if (thrown instanceof AegisError && thrown.code === "backend_unsupported") return null;
+    throw thrown;
   }
-  const { id, status } = approval;
-  const times = isPending(approval)
-    ? `asked ${relativeTime(approval.createdAt)}, expires ${relativeTime(approval.expiresAt)}`
-    : `asked ${relativeTime(approval.createdAt)}${decided(approval)}`;
-  out.line(
-    `${out.style("bold", `#${id}`)}  ${out.style(styleOf(status), status)}  ${visible(approval.action)}  ` +
-      `by agent ${visible(approval.agent)}, ${times}`,
-  );
-  out.line(`  server     ${visible(approval.server)}, tool ${visible(approval.tool)}`);
-  const rule = approval.rule === null ? "" : ` (${visible(approval.rule)})`;
-  out.line(`  why        ${visible(approval.reason)}${rule}`);
-  if (isPending(approval))
-    out.line(
-      `  caller     ${approval.waiting ? "waiting" : "gone: a repeat of the call picks the decision up"}`,
-    );
-  out.line("  arguments");
-  const shown = approval.arguments === "" ? ["(none)"] : indentJson(approval.arguments);
-  for (const line of shown) out.line(`    ${visible(line)}`);
-  if (isPending(approval)) out.line(out.style("dim", `  aegis approve ${id}   or   aegis deny ${id}`));
-  out.line();
-}
-
-function printEnd(out: Output, approval: Approval): void {
-  if (out.json) {
-    out.line(terminalJson(approvalJson(approval)));
-    return;
-  }
-  const status = out.style(styleOf(approval.status), approval.status);
-  out.line(
-    `${out.style("bold", `#${approval.id}`)}  ${status}  ${visible(approval.action)}${decided(approval)}`,
-  );
-}
-
-function decided({ status, decidedBy, decidedAt, decidedReason }: Approval): string {
-  if (decidedAt === null) return "";
-  const by = decidedBy === null ? "" : ` by ${visible(decidedBy)}`;
-  const reason = decidedReason === null || decidedReason === "" ? "" : `: ${visible(decidedReason)}`;
-  return `, ${status === "denied" ? "denied" : "decided"}${by} ${relativeTime(decidedAt)}${reason}`;
 }

@@ -13,7 +13,9 @@ import { createLogger, type Logger } from "../log.js";
 import { adminToken } from "./admin-token.js";
 import { type BackendFlags, readPublicUrl, readStatic, readTls } from "./backend-options.js";
 import type { Command, Context } from "./context.js";
+import { notifyOf, pageOrigin } from "./notify.js";
 import { publishPolicies } from "./publish-policies.js";
+import type { PolicyWatch } from "./watch-policies.js";
 
 /** Milliseconds until the process ends whatever still hangs. */
 const patience = 1900;
@@ -44,6 +46,7 @@ async function serveBackend(context: Context, flags: BackendFlags, thread: Start
     home,
     holdExpires: configDefaults.hold.expires,
     ...(database === undefined ? {} : { database }),
+    ...(await notifyOf(home, env, pageOrigin(publicUrl, flags, tls !== null))),
   };
   const service = await thread.open(options, log, (reason) => {
     // Nothing can be decided any more: end, so that whoever started us starts us again.
@@ -52,16 +55,17 @@ async function serveBackend(context: Context, flags: BackendFlags, thread: Start
   });
   running.service = service;
   try {
-    const policies = await publishPolicies(service, home, flags.policies);
+    const policies = await publishPolicies(service, home, flags.policies, env);
     const { file, fresh } = await adminToken(service, home);
     const hosts = hostsOf(host, publicUrl, settings.origins);
     const app = await buildApp({ service, log, settings, hosts, tls, pages, routes });
     running.app = app;
     const url = await listen(app, host, port, tls);
-    out.say(`aegis: ${service.description}; ${policies}`);
+    out.say(`aegis: ${service.description}; ${policies.said}`);
     out.say(`aegis: ${fresh ? "a new admin token is" : "the admin token is"} in ${file}`);
     out.say(`aegis: listening on ${url}${publicUrl === null ? "" : `, known as ${publicUrl.origin}`}`);
     out.say(`aegis: the other commands reach it with AEGIS_BACKEND_URL=${publicUrl?.origin ?? url}`);
+    running.watch = (await policies.watch?.(log)) ?? null;
     return await new Promise<never>(() => {});
   } catch (thrown) {
     await running.release();
@@ -73,6 +77,7 @@ async function serveBackend(context: Context, flags: BackendFlags, thread: Start
 class Running {
   service: Service | null = null;
   app: App | null = null;
+  watch: PolicyWatch | null = null;
   private ending = false;
 
   constructor(private readonly log: Logger) {
@@ -99,6 +104,7 @@ class Running {
 
   async release(): Promise<void> {
     if (this.app !== null) await stop(this.app);
+    await this.watch?.close();
     await this.service?.close();
   }
 }

@@ -73,7 +73,32 @@ async function openEmbedded(context: Context): Promise<Session> {
     holdExpires: configDefaults.hold.expires,
     log: createLogger(),
   });
-  return { backend, kind: "embedded", by: person() };
+  try {
+    return { backend, kind: "embedded", by: await embeddedPerson(backend, context.env) };
+  } catch (thrown) {
+    await backend.close();
+    throw thrown;
+  }
+}
+
+/**
+ * Whom AEGIS_TOKEN stands for, so that groups and quorums count on the embedded backend too; without it, the user of
+ * the operating system. One that does not hold is never replaced by another identity.
+ *
+ * @throws AegisError not_permitted
+ */
+async function embeddedPerson(backend: Backend, env: NodeJS.ProcessEnv): Promise<Principal> {
+  const token = env.AEGIS_TOKEN?.trim() ?? "";
+  if (token === "") return person();
+  const principal = await backend.authenticate(token);
+  if (principal !== null) return principal;
+  throw new AegisError(
+    "not_permitted",
+    "The token in AEGIS_TOKEN is unknown here, has expired or was revoked.",
+    {
+      hint: "Set AEGIS_TOKEN to one of `aegis token create`, or unset it to act as this machine's user.",
+    },
+  );
 }
 
 async function openChosen(context: Context, chosen: RemoteChoice): Promise<Session> {

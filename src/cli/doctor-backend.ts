@@ -1,4 +1,5 @@
 import type { Backend } from "../client/backend.js";
+import { countOf } from "./approval-pages.js";
 import type { RemoteChoice } from "./backend-choice.js";
 import type { Session } from "./context.js";
 import type { Check } from "./doctor.js";
@@ -14,7 +15,11 @@ const missing =
   "- a chain: entries of its log can be changed and lost, and are rewritten when an approval is decided\n" +
   "- approvals of one call with its arguments: gateways keep that to themselves, and forget it when they end\n" +
   "- approvals decided once: of two people at one moment, both are told that they decided\n" +
-  "- conditions, defaults and patterns of policies: a rule is for one agent and one action\n" +
+  "- pinned tools: a server that changes a tool's definition is not noticed before it is called\n" +
+  "- conditions, defaults and patterns of policies: a rule is for one agent and one action; what is said of arguments, " +
+  "hosts, limits and data is not asked anywhere\n" +
+  "- pinned tools: what a server says of its tools may change, and nobody is told\n" +
+  "- approvers by group, a quorum, a reason that is asked for, and grants: any one answer decides\n" +
   "`aegis backend` gives all of these, and speaks the original contract too.";
 
 /** The backend that was asked for: what it is, who we are to it, and how things stand there. */
@@ -25,6 +30,8 @@ export async function lookAtBackend(
 ): Promise<void> {
   const named = choice === null ? "" : `, named by ${choice.where}`;
   add("backend", "ok", `${backend.description}${named}`);
+  if (kind === "embedded" && by.token !== null)
+    add("token", "ok", `AEGIS_TOKEN is valid: you act as ${by.name}, role ${by.role}`);
   if (kind === "aegis") {
     const speaks =
       by.role !== "agent" ? "" : by.agent === null ? ", for any agent" : `, for the agent ${by.agent}`;
@@ -44,8 +51,7 @@ export async function lookAtBackend(
     add("gateways", "note", names.length === 0 ? "none lives" : `live: ${names.join(", ")}`);
   }
   await lookAtAgents(backend, add);
-  const pending = await backend.approvals({ status: "pending" });
-  add("approvals", "note", `${pending.length} wait for a decision`);
+  add("approvals", "note", `${await countOf(backend, "pending")} wait for a decision`);
   if (kind === "original" || by.role === "approver") return;
   const { ok, records, broken } = await backend.verify();
   if (ok) add("ledger", "ok", `${records} records, every link holds`);

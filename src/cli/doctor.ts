@@ -3,11 +3,13 @@ import type { Config } from "../config.js";
 import { loadConfig } from "../config-file.js";
 import { AegisError, reasonOf } from "../errors.js";
 import { createLogger } from "../log.js";
+import type { PolicySet } from "../policy/policy.js";
 import { visible } from "../visible.js";
 import { chooseBackend, type RemoteChoice, withAdminToken } from "./backend-choice.js";
 import { checkBoundary } from "./boundary.js";
 import { type CommonOptions, type Context, withBackend } from "./context.js";
 import { lookAtBackend } from "./doctor-backend.js";
+import { knowsOthers, lookAtApprovers, lookAtHomeConfig } from "./doctor-home.js";
 import { defaultPolicies } from "./home.js";
 import { styleOf } from "./output.js";
 
@@ -80,14 +82,19 @@ export async function run(context: Context, options: Options): Promise<number> {
     });
   }
   let choice: RemoteChoice | null = null;
+  let set: PolicySet | null = null;
   await look("backend", async () => {
     choice = await chooseBackend(options.backend, context.env, context.home);
   });
+  await look("config", () => lookAtHomeConfig(context.home, context.env, choice, add));
   const undecided = checks.some(({ name, state }) => name === "backend" && state === "broken");
   const folder = options.policies ?? policiesOf(config) ?? defaultPolicies(context.home);
   const policies = choice === null ? folder : null;
   if (policies === null) add("policies", "note", "the backend has its own; none is read here");
-  else await look("policies", () => lookAtPolicies(policies, config === null, add));
+  else
+    await look("policies", async () => {
+      set = await lookAtPolicies(policies, config === null, add);
+    });
   if (config !== null) {
     const found: Config = config;
     await look("reach", async () => {
@@ -113,7 +120,12 @@ export async function run(context: Context, options: Options): Promise<number> {
     await look("backend", async () => {
       if (choice === null && !exists)
         add("backend", "note", "embedded; its store is made by the first start");
-      else await withBackend(context, options, (session) => lookAtBackend(session, choice, add));
+      else
+        await withBackend(context, options, async (session) => {
+          await lookAtBackend(session, choice, add);
+          if (session.kind !== "embedded" || set === null) return;
+          await lookAtApprovers(session.backend, set, await knowsOthers(context.home, context.env), add);
+        });
     });
   }
   const apart = choice !== null && (await withAdminToken(choice, context.home)) === choice;
@@ -136,12 +148,14 @@ async function lookAtPolicies(
   folder: string,
   bareNames: boolean,
   add: (name: string, state: Check["state"], message: string) => void,
-): Promise<void> {
+): Promise<PolicySet> {
   const { loadPolicies } = await import("../policy/load.js");
   // Without a configuration it is not known whether one server is governed or many: names alone are read too.
-  const { files, revision } = await loadPolicies(folder, { bareNames });
+  const set = await loadPolicies(folder, { bareNames });
+  const { files, revision } = set;
   if (files.length === 0) add("policies", "note", `${folder} holds no policy: a person decides every call`);
   else add("policies", "ok", `${folder}: ${files.length} loaded, revision ${revision.slice(0, 12)}`);
+  return set;
 }
 
 function policiesOf(config: Config | null): string | null {

@@ -1,5 +1,6 @@
 /** The shapes of `--json`, which scripts rely on: snake_case, and the names of the design page. */
-import type { Agent, Approval, KillReceipt, LedgerRecord, Token } from "../client/backend.js";
+import type { Agent, Approval, Grant, KillReceipt, LedgerRecord, Token } from "../client/backend.js";
+import type { Requirement } from "../requirement.js";
 
 export function agentJson(agent: Agent): unknown {
   return {
@@ -14,8 +15,15 @@ export function agentJson(agent: Agent): unknown {
   };
 }
 
-/** JSON text: the arguments stand in it as they were written, numbers beyond 2^53 too. */
-export function approvalJson(approval: Approval): string {
+/**
+ * JSON text: the arguments stand in it as they were written, numbers beyond 2^53 too.
+ *
+ * @param beside what is known of it beside itself
+ */
+export function approvalJson(
+  approval: Approval,
+  beside: { readonly alike?: readonly number[]; readonly grant?: number | null } = {},
+): string {
   const shown = JSON.stringify({
     id: approval.id,
     agent: approval.agent,
@@ -28,6 +36,9 @@ export function approvalJson(approval: Approval): string {
     rule: approval.rule,
     reason: approval.reason,
     digest: approval.digest,
+    requirement: requirementJson(approval.requirement),
+    votes: approval.votes,
+    ...beside,
     waiting: approval.waiting,
     created_at: approval.createdAt,
     expires_at: approval.expiresAt,
@@ -37,6 +48,30 @@ export function approvalJson(approval: Approval): string {
   });
   // The first such text is ours: a quotation mark in a value before it would be escaped.
   return shown.replace('"arguments":null', () => `"arguments":${argumentsJson(approval.arguments)}`);
+}
+
+function requirementJson({ grant, ...same }: Requirement): unknown {
+  if (grant === null) return { ...same, grant };
+  return { ...same, grant: { uses: grant.uses, expires_ms: grant.expires, arguments: grant.arguments } };
+}
+
+export function grantJson(grant: Grant): unknown {
+  return {
+    id: grant.id,
+    approval: grant.approval,
+    agent: grant.agent,
+    principal: grant.principal,
+    action: grant.action,
+    server: grant.server,
+    tool: grant.tool,
+    arguments: grant.arguments,
+    uses: grant.uses,
+    left: grant.left,
+    status: grant.status,
+    created_at: grant.createdAt,
+    created_by: grant.createdBy,
+    expires_at: grant.expiresAt,
+  };
 }
 
 function argumentsJson(text: string): string {

@@ -11,7 +11,7 @@ interface Options extends CommonOptions {
 }
 
 /** Kinds of which it matters most who did it. */
-const acts = new Set(["approval", "kill", "revive", "token"]);
+const acts = new Set(["approval", "grant", "kill", "revive", "token"]);
 
 /** Records fetched at a time while following. */
 const page = 200;

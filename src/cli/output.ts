@@ -1,5 +1,6 @@
 import { styleText } from "node:util";
 import { visible } from "../visible.js";
+import { width } from "./columns.js";
 
 type Style = Parameters<typeof styleText>[0];
 
@@ -42,6 +43,11 @@ export class Output {
   /** For people who run it, never for scripts: where something was written, what happens next. */
   say(sentence: string): void {
     this.stderr.write(`${visible(sentence)}\n`);
+  }
+
+  /** Of the terminal; null where it is none. */
+  get columns(): number | null {
+    return this.stdout.isTTY && this.stdout.columns > 0 ? this.stdout.columns : null;
   }
 
   style(style: Style, text: string): string {
@@ -107,18 +113,6 @@ export function relativeTime(iso: string, now: number = Date.now()): string {
           ? `${Math.round(size / 3600)} h`
           : `${Math.round(size / 86_400)} d`;
   return seconds < 0 ? `${amount} ago` : `in ${amount}`;
-}
-
-/** Terminal columns: East Asian wide characters and emoji take two, combining marks none. */
-function width(text: string): number {
-  let columns = 0;
-  for (const character of text) {
-    if (/\p{Mark}/u.test(character)) continue;
-    const wide =
-      /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u;
-    columns += wide.test(character) ? 2 : 1;
-  }
-  return columns;
 }
 
 function colour(stream: NodeJS.WriteStream, style: Style, text: string): string {

@@ -115,23 +115,45 @@ export function buildProgram(
   );
   runs(
     printing(program.command("approvals"))
-      .description("show what waits for a decision")
+      .description("show what waits for a decision; of one approval, all of it")
+      .argument("[id]")
       .option("--watch", "go on with new ones until interrupted")
       .option("--all", "also those that are decided or over"),
     () => import("./approvals.js"),
   );
-  for (const [name, description] of [
-    ["approve", "let a held call run, once"],
-    ["deny", "refuse a held call"],
-  ] as const) {
-    runs(
-      printing(program.command(name))
-        .description(description)
-        .argument("<id>")
-        .option("--reason <text>", "why, for the ledger", ""),
-      async () => (await import("./decide.js"))[name],
-    );
-  }
+  runs(
+    printing(program.command("approve"))
+      .description("let a held call run, once")
+      .argument("<id>")
+      .option("--reason <text>", "why, for the ledger", "")
+      .option("--grant", "also let calls like it through, where the policy offers it")
+      .option("--uses <n>", "with --grant: so many (default: as many as the policy offers)", wholeNumber)
+      .option("--for <duration>", "with --grant: so long (default: as long as the policy offers)", duration),
+    async () => (await import("./decide.js")).approve,
+  );
+  runs(
+    printing(program.command("deny"))
+      .description("refuse a held call")
+      .argument("<id>")
+      .option("--reason <text>", "why, for the ledger", ""),
+    async () => (await import("./decide.js")).deny,
+  );
+  const grants = program
+    .command("grants")
+    .helpCommand(false)
+    .enablePositionalOptions()
+    .description("show what approvers have granted ahead, and take it back");
+  runs(
+    printing(grants).option("--all", "also those that are used up or over"),
+    async () => (await import("./grants.js")).list,
+  );
+  runs(
+    printing(grants.command("revoke"))
+      .description("take a grant back at once")
+      .argument("<id>")
+      .option("--reason <text>", "why, for the ledger", ""),
+    async () => (await import("./grants.js")).revoke,
+  );
 
   const audit = program
     .command("audit")
@@ -174,8 +196,9 @@ export function buildProgram(
   const policy = program.command("policy").helpCommand(false).description("check and explain policies");
   runs(
     printing(policy.command("check"))
-      .description("check policy files, or folders of them")
-      .argument("<path...>"),
+      .description("look for errors in policy files, or folders of them, and for rules that do nothing")
+      .argument("<path...>")
+      .option("--strict", "a warning is an error"),
     () => import("./policy-check.js"),
   );
   runs(
@@ -184,8 +207,67 @@ export function buildProgram(
       .requiredOption("--agent <name>", "the agent that would call")
       .requiredOption("--action <server__tool>", "what it would call")
       .option("--args <json>", "the arguments it would give")
+      .option("--client <name@version>", "what the client would call itself")
+      .option("--now <time>", "when it would call, such as 2026-01-05T10:00:00Z (default: now)")
       .option("--policies <dir>", "the policies (default: AEGIS_HOME/policies)"),
     () => import("./policy-explain.js"),
+  );
+  starts(
+    printing(policy.command("test"))
+      .description("ask policies about cases, and compare what they decide")
+      .argument("<path...>"),
+    () => import("./policy-test.js"),
+  );
+  runs(
+    printing(policy.command("replay"))
+      .description("say what a policy would have decided about the recorded calls")
+      .argument("<path>")
+      .option("--limit <n>", "the newest so many calls (default: all)", wholeNumber)
+      .option("--agent <name>", "only calls of this agent"),
+    () => import("./policy-replay.js"),
+  );
+  runs(
+    printing(policy.command("add"))
+      .description("make a rule, from an approval or for an action; shows what changes first")
+      .option("--from <approval>", "the approval it is made from", recordNumber)
+      .option("--action <server__tool>", "instead: the action it is for")
+      .option("--agent <name>", "and the agent")
+      .option("--allow", "let such calls run")
+      .option("--block", "refuse them")
+      .option("--review", "leave them to a person")
+      .option("--exact", "only with exactly these arguments")
+      .option("--pattern <pattern>", "for more actions than this one, such as files__read_*")
+      .option("--when <condition>", "only where this holds (CEL)")
+      .option("--reason <text>", "why, for whoever is refused")
+      .option("--policies <dir>", "the policies (default: AEGIS_HOME/policies)")
+      .option("--file <file>", "the file to write to (default: that of the agent)")
+      .option("--dry-run", "only show what would change")
+      .option("--yes", "write it without asking"),
+    () => import("./policy-add.js"),
+  );
+
+  const tools = program.command("tools").helpCommand(false).description("show and accept what servers offer");
+  const ofAgent = (command: Command): Command =>
+    printing(command).option("--agent <name>", "only what this agent is shown");
+  runs(
+    ofAgent(tools.command("list", { isDefault: true }))
+      .description("show every tool, and whether somebody has accepted it")
+      .option("--server <key>", "only of this server"),
+    async () => (await import("./tools.js")).list,
+  );
+  runs(
+    ofAgent(tools.command("diff"))
+      .description("show what nobody has accepted, against what was there before")
+      .argument("[server]")
+      .argument("[tool]"),
+    async () => (await import("./tools.js")).diff,
+  );
+  runs(
+    ofAgent(tools.command("accept"))
+      .description("show the same, and accept it as it is")
+      .argument("<server>")
+      .argument("[tool]"),
+    async () => (await import("./tools.js")).accept,
   );
 
   const token = program.command("token").helpCommand(false).description("make, list and revoke tokens");

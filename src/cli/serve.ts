@@ -70,7 +70,7 @@ export async function serve(context: Context, plan: Plan, thread: StartedThread)
   for (const finding of findings) out.warn(finding.message);
 
   try {
-    const { backend, identity, credentials, howToAllow, onTools } = await open();
+    const { backend, identity, credentials, howToAllow, onTools, watch } = await open();
     running.backend = backend;
     for (const { severity, server, message } of findings) {
       if (severity === "allowed")
@@ -93,6 +93,7 @@ export async function serve(context: Context, plan: Plan, thread: StartedThread)
     });
     running.gateway = gateway;
     if (gateway.url !== null) out.say(`aegis: listening on ${gateway.url}`);
+    running.watch = (await watch?.()) ?? null;
     return await running.end(await gateway.ended);
   } catch (thrown) {
     await running.release();
@@ -110,6 +111,7 @@ function protectedBy(home: string, policies: string | null, { file }: Config): s
 class Running {
   backend: Backend | null = null;
   gateway: Gateway | null = null;
+  watch: { close(): Promise<void> } | null = null;
   private ending = false;
 
   constructor(private readonly log: Logger) {
@@ -135,6 +137,7 @@ class Running {
 
   async release(): Promise<void> {
     await this.gateway?.stop();
+    await this.watch?.close();
     await this.backend?.close();
   }
 }

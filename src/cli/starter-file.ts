@@ -37,7 +37,7 @@ export async function writeStarter(
     throw thrown;
   }
   say(
-    `there was no policy, so a person decides every call. A first policy is in ${file}: edit it, then start again.`,
+    `there was no policy, so a person decides every call. A first policy is in ${file}: what you save there holds at once.`,
   );
 }
 

@@ -111,7 +111,7 @@ export const revoke: Command<CommonOptions> = {
 
 /** It proves who this command is, or the commands that speak to the `aegis backend` of this AEGIS_HOME. */
 async function isInUse(id: number, { backend, kind, by }: Session, home: string): Promise<boolean> {
-  if (kind !== "embedded") return by.token === id;
+  if (kind !== "embedded" || by.token !== null) return by.token === id;
   const own = await readToken(adminTokenFile(home));
   return own !== null && (await backend.authenticate(own))?.token === id;
 }

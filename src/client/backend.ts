@@ -2,6 +2,8 @@
  * What the gateway, the CLI and the SDK ask of an Aegis backend. The embedded implementation is
  * `src/backend/embedded.ts`; it is injected by the CLI. Times named `…At` are ISO 8601 UTC strings with milliseconds.
  */
+import type { DataRule } from "../data-rules.js";
+import type { Channel, GrantTerms, Requirement } from "../requirement.js";
 
 /** What policy and state say of a call. */
 export type Decision = "ALLOW" | "BLOCK" | "REVIEW" | "KILLED";
@@ -26,6 +28,13 @@ export interface Intent {
   readonly arguments: string;
   /** The same, parsed. For policy and redaction only; never forwarded, never digested. */
   readonly parsed: unknown;
+  /** What the client calls itself: its own claim, for conditions. */
+  readonly client?: { readonly name: string; readonly version: string };
+  /**
+   * Not the call but its answer, before the client sees it: `arguments` is `{"result": …}`. Policy asks only the rules for
+   * data in results.
+   */
+  readonly stage?: "result";
 }
 
 /** The approval a call waits on, as its caller may see it. */
@@ -52,6 +61,10 @@ export interface Verdict {
   readonly leaseUntil?: number;
   /** REVIEW, and an ALLOW that an approval gave. */
   readonly approval?: Waiting;
+  /** ALLOW only: the arguments that may be forwarded, where policy changed them; JSON text. */
+  readonly arguments?: string;
+  /** ALLOW only: what the answer is held against before the client sees it. */
+  readonly inspect?: readonly DataRule[];
 }
 
 /**
@@ -129,6 +142,13 @@ export interface Approval {
   readonly rule: string | null;
   readonly reason: string;
   readonly digest: string;
+  /** JSON text: what the ledger holds of the arguments. */
+  readonly redacted: string;
+  readonly requirement: Requirement;
+  /** Hash of the policy revision under which it was asked; missing where an older backend asked. */
+  readonly revision?: string | null;
+  /** Who has approved so far, oldest first. */
+  readonly votes: readonly Vote[];
   /** A call is waiting on it right now; false is shown as “caller gone”. */
   readonly waiting: boolean;
   readonly createdAt: string;
@@ -136,6 +156,115 @@ export interface Approval {
   readonly decidedAt: string | null;
   readonly decidedBy: string | null;
   readonly decidedReason: string | null;
+}
+
+/** One person's yes, where one or more are asked for. */
+export interface Vote {
+  readonly by: string;
+  readonly at: string;
+  readonly reason: string;
+}
+
+/** How a decision came, and what it is to cover. */
+export interface DecisionOptions {
+  /** `cli`, if left out. */
+  readonly channel?: Channel;
+  /** Grants the same to calls like this one, within what the policy offers: its whole terms where these say nothing. */
+  readonly grant?: { readonly uses?: number; readonly expires?: number };
+}
+
+/** What an approver sees beside the approval itself. */
+export interface ApprovalContext {
+  /** The tool as its server defined it when the call was held, JSON text; null where nobody has it. */
+  readonly definition: string | null;
+  /** The newest approval of this agent and action that was used: what it was about, redacted. Null without one. */
+  readonly previous: {
+    readonly id: number;
+    readonly redacted: string;
+    readonly decidedBy: string | null;
+    readonly decidedAt: string | null;
+    /** JSON text; null where nobody has it. */
+    readonly definition: string | null;
+  } | null;
+  /** Ids of the open approvals of the very same call, this one among them: each is decided by itself. */
+  readonly alike: readonly number[];
+}
+
+/** Calls that an approver has let through ahead of their coming. */
+export interface Grant {
+  readonly id: number;
+  /** The approval it was given with. */
+  readonly approval: number;
+  readonly agent: string;
+  readonly principal: string;
+  readonly server: string;
+  readonly tool: string;
+  readonly action: string;
+  /** Patterns by argument; every other argument is as it was approved. */
+  readonly arguments: GrantTerms["arguments"];
+  readonly uses: number;
+  readonly left: number;
+  readonly createdAt: string;
+  readonly createdBy: string;
+  readonly expiresAt: string;
+  readonly status: "active" | "used" | "expired" | "revoked" | "void";
+}
+
+/** What a server offers an agent, as the gateway sees it. */
+export interface Sighting {
+  readonly agent: string;
+  readonly server: string;
+  readonly tools: readonly Offer[];
+  /** The server's instructions; null where it gives none. */
+  readonly instructions: string | null;
+}
+
+export interface Offer {
+  readonly name: string;
+  /** As in an {@link Intent}. */
+  readonly definition: string;
+  /** The definition as the server gave it, JSON text. Left out where the backend is believed to have it. */
+  readonly text?: string;
+}
+
+export interface Sighted {
+  /** By tool. Hidden: nobody has accepted it as it is, and policy blocks it until then. */
+  readonly tools: ReadonlyArray<{
+    readonly name: string;
+    readonly state: ToolState;
+    readonly hidden: boolean;
+  }>;
+  /** Definitions that are not known here: the sighting counts for the others, and is repeated with these. */
+  readonly missing: readonly string[];
+}
+
+export type ToolState = "accepted" | "new" | "added" | "changed";
+
+/** A tool definition, or a server's instructions, as they are pinned for an agent. */
+export interface PinnedTool {
+  readonly agent: string;
+  readonly server: string;
+  /** Empty for the server's instructions. */
+  readonly tool: string;
+  readonly state: ToolState;
+  /** Why it may be taken for another tool, in sentences. */
+  readonly flags: readonly string[];
+  /** SHA-256 (hex) of what the server offers now, and its JSON text. */
+  readonly definition: string;
+  readonly text: string;
+  /** The same of what was accepted, or seen first; null where that is the same. */
+  readonly before: { readonly definition: string; readonly text: string } | null;
+  readonly seenAt: string;
+  readonly changedAt: string;
+  readonly acceptedAt: string | null;
+  readonly acceptedBy: string | null;
+}
+
+/** Which tools: of this agent, of this server, this one. */
+export interface ToolFilter {
+  readonly agent?: string;
+  readonly server?: string;
+  readonly tool?: string;
 }
 
 /** Which approvals: of this status, and the newest `limit` (all, if left out) with an id smaller than `before`. */
@@ -223,6 +352,8 @@ export type BackendEvent =
   | { readonly kind: "token"; readonly id: number }
   /** Another policy revision is in force. */
   | { readonly kind: "policy"; readonly revision: string }
+  /** What is known of the tools of a server has changed, or was accepted. */
+  | { readonly kind: "tools"; readonly agent: string }
   /** Some were missed, and nobody has them any more: whoever keeps a state reads it anew. */
   | { readonly kind: "resync" };
 
@@ -299,6 +430,8 @@ export interface Backend {
    * without one when a lease ran out before the first byte.
    */
   release(intent: Intent, approval: number | null): Promise<Verdict>;
+  /** A server's tools were read: pins what is new, and says what became of each. Durable when it resolves. */
+  sight(sighting: Sighting): Promise<Sighted>;
   /** The caller of a held call is gone; the approval stays. */
   detachWaiter(approval: number, call: string): Promise<void>;
   /** Queued, and durable with the next commit; a failure is logged, never thrown into the call it ends. */
@@ -324,7 +457,24 @@ export interface Backend {
     verdict: "approved" | "denied",
     by: Principal,
     reason: string,
+    options?: DecisionOptions,
   ): Promise<Approval>;
+  approvalContext(id: number): Promise<ApprovalContext>;
+  /** Newest first: those that are active, and with `all` also those that ended. */
+  grants(all: boolean): Promise<readonly Grant[]>;
+  revokeGrant(id: number, by: Principal, reason: string): Promise<void>;
+  /** By agent, server and tool. */
+  pinnedTools(filter: ToolFilter): Promise<readonly PinnedTool[]>;
+  /**
+   * Accepts what is offered now. @param definitions what the person saw: anything else is left as it is
+   *
+   * @returns those that are accepted by this
+   */
+  acceptTools(
+    filter: ToolFilter,
+    definitions: readonly string[],
+    by: Principal,
+  ): Promise<readonly PinnedTool[]>;
   /** The newest `limit`, oldest of them first; with `after`, the first `limit` behind that id. */
   records(filter: RecordFilter): Promise<readonly LedgerRecord[]>;
   verify(): Promise<VerifyReport>;

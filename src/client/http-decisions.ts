@@ -53,7 +53,7 @@ export class Decisions {
     const trace: Trace = { lost: false };
     try {
       const verdict = await this.ask(trace, "/v1/decisions", intent, this.intent(intent));
-      this.note(verdict);
+      this.note(verdict, intent);
       return verdict;
     } catch (thrown) {
       if (trace.lost) this.endUnheard(intent);
@@ -75,7 +75,7 @@ export class Decisions {
         // An approval is used once: asked again, only a renewal can say whether it was by this call.
         approval === null ? undefined : (said) => (said.approval?.status === "consumed" ? again : null),
       );
-      this.note(verdict);
+      this.note(verdict, intent);
       return verdict;
     } catch (thrown) {
       if (trace.lost) this.awaitUnheard(intent.call, null);
@@ -134,13 +134,15 @@ export class Decisions {
     body: object,
     followUp?: (verdict: Verdict) => object | null,
   ): Promise<Verdict> {
+    // Arguments that policy changed come back with the verdict, as text in a text.
+    const longest = 1024 * 1024 + 4 * Buffer.byteLength(intent.arguments);
     const once = (wire: object): Promise<Answer> =>
       this.api.requests.ask({
         method: "POST",
         path,
         body: wire,
         deadline: until - performance.now(),
-        longest: 1024 * 1024,
+        longest,
       });
     let answer: Answer;
     try {
@@ -169,12 +171,13 @@ export class Decisions {
     return verdictFromWire({ ...wire, ...lease }, answer.sentAt);
   }
 
-  private note({ call, decision, record, approval }: Verdict): void {
+  private note({ call, decision, record, approval }: Verdict, { stage }: Intent): void {
     this.open.decided(call, record);
     if (decision === "REVIEW" && approval !== undefined) this.held.set(call, approval.id);
     else this.held.delete(call);
-    // Nothing is told of the end of what was refused: its decision is the last word.
-    if (decision === "BLOCK" || decision === "KILLED") this.open.ended(call);
+    // Nothing is told of the end of what was refused, or of an answer: its decision is the last word.
+    const last = decision === "BLOCK" || decision === "KILLED" || stage === "result";
+    if (last) this.open.ended(call);
   }
 
   /**

@@ -2,19 +2,26 @@ import type { Logger } from "../log.js";
 import type {
   Agent,
   Approval,
+  ApprovalContext,
   ApprovalFilter,
   Backend,
+  DecisionOptions,
   EventListener,
   GatewayInfo,
+  Grant,
   Intent,
   KillReceipt,
   LedgerRecord,
   NewToken,
   Note,
   Outcome,
+  PinnedTool,
   Principal,
   RecordFilter,
+  Sighted,
+  Sighting,
   Token,
+  ToolFilter,
   Verdict,
   VerifyReport,
 } from "./backend.js";
@@ -28,13 +35,15 @@ import { Listeners } from "./listeners.js";
 import { Outbox } from "./outbox.js";
 import { NoAnswer, PATIENCE, type Requests } from "./requests.js";
 import { agentFromWire, agentsAnswer, killAnswer } from "./wire/agents.js";
-import { approvalFromWire, approvalWire } from "./wire/approvals.js";
+import { approvalFromWire, approvalWire, contextFromWire, contextWire } from "./wire/approvals.js";
 import { nothingWire } from "./wire/fields.js";
 import { gatewayFromWire, gatewaysAnswer } from "./wire/gateways.js";
+import { grantFromWire, grantsAnswer } from "./wire/grants.js";
 import { verifyAnswer } from "./wire/ledger.js";
 import { noteToWire } from "./wire/outcomes.js";
 import { principalFromWire, principalWire } from "./wire/principals.js";
 import { newTokenAnswer, newTokenToWire, tokenFromWire, tokensAnswer } from "./wire/tokens.js";
+import { longestPinned, pinnedAnswer, pinnedFromWire, sightedAnswer, sightingToWire } from "./wire/tools.js";
 
 /** Milliseconds: the whole ledger is read there. */
 const VERIFICATION = 10 * 60_000;
@@ -179,10 +188,49 @@ export class HttpBackend implements Backend {
     verdict: "approved" | "denied",
     _by: Principal,
     reason: string,
+    { grant }: DecisionOptions = {},
   ): Promise<Approval> {
     const path = `/v1/approvals/${id}/decision`;
-    const body = { decision: verdict, reason };
+    const granted = grant && { grant: { uses: grant.uses, expires_ms: grant.expires } };
+    const body = { decision: verdict, reason, ...granted };
     return approvalFromWire(await this.api.post(path, body, approvalWire, { deadline: PATIENCE }));
+  }
+
+  sight(sighting: Sighting): Promise<Sighted> {
+    return this.api.post("/v1/tools/sightings", sightingToWire(sighting), sightedAnswer, {
+      deadline: PATIENCE,
+    });
+  }
+
+  async approvalContext(id: number): Promise<ApprovalContext> {
+    return contextFromWire(await this.api.get(`/v1/approvals/${id}/context`, contextWire));
+  }
+
+  async grants(all: boolean): Promise<readonly Grant[]> {
+    const path = `/v1/grants?all=${all}`;
+    const { grants } = await this.api.get(path, grantsAnswer, { deadline: PATIENCE });
+    return grants.map(grantFromWire);
+  }
+
+  async revokeGrant(id: number, _by: Principal, reason: string): Promise<void> {
+    await this.api.post(`/v1/grants/${id}/revoke`, { reason }, nothingWire, { deadline: PATIENCE });
+  }
+
+  async pinnedTools(filter: ToolFilter): Promise<readonly PinnedTool[]> {
+    const query = new URLSearchParams({ ...filter });
+    const { tools } = await this.api.get(`/v1/tools?${query.toString()}`, pinnedAnswer, {
+      deadline: PATIENCE,
+      longest: longestPinned,
+    });
+    return tools.map(pinnedFromWire);
+  }
+
+  async acceptTools(filter: ToolFilter, definitions: readonly string[]): Promise<readonly PinnedTool[]> {
+    const { tools } = await this.api.post("/v1/tools/accept", { ...filter, definitions }, pinnedAnswer, {
+      deadline: PATIENCE,
+      longest: longestPinned,
+    });
+    return tools.map(pinnedFromWire);
   }
 
   records(filter: RecordFilter): Promise<readonly LedgerRecord[]> {

@@ -5,19 +5,26 @@ import type { Logger } from "../log.js";
 import type {
   Agent,
   Approval,
+  ApprovalContext,
   ApprovalFilter,
   Backend,
+  DecisionOptions,
   EventListener,
   GatewayInfo,
+  Grant,
   Intent,
   KillReceipt,
   LedgerRecord,
   NewToken,
   Note,
   Outcome,
+  PinnedTool,
   Principal,
   RecordFilter,
+  Sighted,
+  Sighting,
   Token,
+  ToolFilter,
   Verdict,
   VerifyReport,
 } from "./backend.js";
@@ -181,8 +188,37 @@ export class LateBackend implements Backend {
     verdict: "approved" | "denied",
     by: Principal,
     reason: string,
+    options?: DecisionOptions,
   ): Promise<Approval> {
-    return this.there().decideApproval(id, verdict, by, reason);
+    return this.there().decideApproval(id, verdict, by, reason, options);
+  }
+
+  async sight(sighting: Sighting): Promise<Sighted> {
+    return this.there().sight(sighting);
+  }
+
+  async approvalContext(id: number): Promise<ApprovalContext> {
+    return this.there().approvalContext(id);
+  }
+
+  async grants(all: boolean): Promise<readonly Grant[]> {
+    return this.there().grants(all);
+  }
+
+  async revokeGrant(id: number, by: Principal, reason: string): Promise<void> {
+    await this.there().revokeGrant(id, by, reason);
+  }
+
+  async pinnedTools(filter: ToolFilter): Promise<readonly PinnedTool[]> {
+    return this.there().pinnedTools(filter);
+  }
+
+  async acceptTools(
+    filter: ToolFilter,
+    definitions: readonly string[],
+    by: Principal,
+  ): Promise<readonly PinnedTool[]> {
+    return this.there().acceptTools(filter, definitions, by);
   }
 
   async records(filter: RecordFilter): Promise<readonly LedgerRecord[]> {

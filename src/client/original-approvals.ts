@@ -1,6 +1,7 @@
 import { hash } from "node:crypto";
 import { reasonOf } from "../errors.js";
 import type { Logger } from "../log.js";
+import { noRequirement } from "../requirement.js";
 import type { Approval, ApprovalStatus, Intent, Waiting } from "./backend.js";
 import type { Listeners } from "./listeners.js";
 import type { OriginalApi, OriginalApprovalStatus } from "./original-api.js";
@@ -260,6 +261,9 @@ function approvalOf({ intent, ...entry }: Entry): Approval {
     rule: entry.rule,
     reason: entry.reason,
     digest: entry.digest,
+    redacted: "",
+    requirement: noRequirement,
+    votes: [],
     waiting: entry.waiter !== null,
     createdAt: new Date(entry.createdAt).toISOString(),
     expiresAt: new Date(entry.expiresAt).toISOString(),

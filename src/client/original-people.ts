@@ -1,3 +1,4 @@
+import { noRequirement } from "../requirement.js";
 import type { Agent, Approval, ApprovalStatus, LedgerRecord } from "./backend.js";
 import type {
   OriginalAgent,
@@ -48,6 +49,9 @@ export function approvalOfPending(
     rule: null,
     reason: "",
     digest: "",
+    redacted: "",
+    requirement: noRequirement,
+    votes: [],
     // It does not say who waits.
     waiting: status === "PENDING",
     createdAt: isoTime(created_at),

@@ -6,17 +6,23 @@ import { visible } from "../visible.js";
 import type {
   Agent,
   Approval,
+  ApprovalContext,
   ApprovalFilter,
   Backend,
+  DecisionOptions,
   EventListener,
   GatewayInfo,
+  Grant,
   Intent,
   KillReceipt,
   LedgerRecord,
   Note,
   Outcome,
+  PinnedTool,
   Principal,
   RecordFilter,
+  Sighted,
+  Sighting,
   Verdict,
 } from "./backend.js";
 import { Listeners } from "./listeners.js";
@@ -147,7 +153,14 @@ export class OriginalBackend implements Backend {
     return approvalOfPending({ id, agent_name: "", action: "", args_json: "", created_at: "" }, status);
   }
 
-  async decideApproval(id: number, verdict: "approved" | "denied", by: Principal): Promise<Approval> {
+  async decideApproval(
+    id: number,
+    verdict: "approved" | "denied",
+    by: Principal,
+    _reason = "",
+    { grant }: DecisionOptions = {},
+  ): Promise<Approval> {
+    if (grant !== undefined) throw noGrants();
     const status = await this.api.approvalStatus(id);
     if (status === null) throw unknownApproval(id);
     if (status !== "PENDING") throw settled(id, status.toLowerCase());
@@ -158,6 +171,33 @@ export class OriginalBackend implements Backend {
     // Read, then write: of two people who decide at one moment, both are told that they did.
     if (after !== decision) throw settled(id, String(after).toLowerCase());
     return { ...before, status: verdict, decidedAt: new Date().toISOString(), decidedBy: by.name };
+  }
+
+  /** It pins nothing: every tool counts as accepted, whatever becomes of it (`doctor` says so). */
+  async sight({ tools }: Sighting): Promise<Sighted> {
+    return { tools: tools.map(({ name }) => ({ name, state: "accepted", hidden: false })), missing: [] };
+  }
+
+  /** It keeps no definitions, and forgets what an approval was for. */
+  async approvalContext(id: number): Promise<ApprovalContext> {
+    await this.approval(id);
+    return { definition: null, previous: null, alike: [] };
+  }
+
+  async grants(): Promise<readonly Grant[]> {
+    throw noGrants();
+  }
+
+  async revokeGrant(): Promise<void> {
+    throw noGrants();
+  }
+
+  async pinnedTools(): Promise<readonly PinnedTool[]> {
+    throw noPins();
+  }
+
+  async acceptTools(): Promise<readonly PinnedTool[]> {
+    throw noPins();
   }
 
   async records({ agent, kinds, limit, after, before }: RecordFilter): Promise<readonly LedgerRecord[]> {
@@ -262,6 +302,10 @@ function unsupported(what: string, hint: string): AegisError {
   });
 }
 
+function noGrants(): AegisError {
+  return unsupported("it knows no grants", "Approve calls one by one, or use an aegis backend.");
+}
+
 function unknownApproval(id: number): AegisError {
   return new AegisError("unknown_approval", `There is no approval ${id}.`, {
     hint: "`aegis approvals` lists those that wait.",
@@ -271,5 +315,11 @@ function unknownApproval(id: number): AegisError {
 function settled(id: number, status: string): AegisError {
   return new AegisError("approval_settled", `Approval ${id} is ${status}; nothing was changed.`, {
     hint: "When the call is repeated, it asks again.",
+  });
+}
+
+function noPins(): AegisError {
+  return new AegisError("backend_unsupported", "The original backend does not pin tools.", {
+    hint: "`aegis backend` does, and speaks the original contract too.",
   });
 }

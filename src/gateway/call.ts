@@ -1,6 +1,6 @@
 import type { Intent, Verdict } from "../client/backend.js";
 import type { ResponseFrame } from "../frame/types.js";
-import type { CatalogTool } from "./catalog.js";
+import type { CatalogTool } from "./offered.js";
 import type { ClientRequest } from "./request.js";
 import type { Outgoing, ServerLink } from "./servers/link.js";
 
@@ -8,8 +8,8 @@ import type { Outgoing, ServerLink } from "./servers/link.js";
 export interface Call {
   readonly request: ClientRequest;
   readonly link: ServerLink;
-  /** What would be forwarded: the client's bytes, with the server's own tool name. */
-  readonly outgoing: Outgoing;
+  /** What would be forwarded: the client's bytes, with the server's own tool name, and the arguments that were decided. */
+  outgoing: Outgoing;
   readonly intent: Intent;
   /** The tool as the server defines it at this moment; undefined where it is gone. */
   readonly currentTool: () => Promise<CatalogTool | undefined>;
@@ -18,12 +18,21 @@ export interface Call {
   verdict: Verdict | null;
   /** `performance.now()` after which no first byte may be written. Null, as at first, forbids. */
   leaseUntil: number | null;
+  /** What was found in its answer, for the record. */
+  found?: string;
 }
 
 /** How the call ended, before it is put into a frame. */
 export type CallResult =
   /** The server's answer, as it is. */
   | { readonly kind: "answered"; readonly text: string; readonly frame: ResponseFrame }
+  /** The server's answer came and is not passed on. */
+  | {
+      readonly kind: "withheld";
+      readonly refusal: Refusal;
+      readonly frame: ResponseFrame;
+      readonly approval?: number;
+    }
   /** Policy, a person, or the kill switch said no. */
   | { readonly kind: "refused"; readonly refusal: Refusal }
   /** Nobody has decided yet: repeat the call. */
@@ -42,6 +51,8 @@ export interface Refusal {
   readonly approval?: number;
   /** The agent was killed while the call ran at the server. */
   readonly inFlight?: boolean;
+  /** The call has run: what is refused is its result. */
+  readonly ran?: boolean;
 }
 
 /** A refusal in the words of a verdict. */

@@ -1,66 +1,63 @@
-import { createHash } from "node:crypto";
+import type { Sighted } from "../client/backend.js";
 import { reasonOf } from "../errors.js";
-import { canonicalText } from "../frame/canonical.js";
-import { elementsOf, membersOf, type Span, spanAt, splice } from "../frame/text.js";
 import type { Json } from "../frame/types.js";
 import type { Logger } from "../log.js";
+import { type CatalogTool, elementsIn, type Offered, readOffers } from "./offered.js";
 import type { ServerLink } from "./servers/link.js";
-
-/** A tool as its server defines it. */
-export interface CatalogTool {
-  readonly name: string;
-  /** The definition as the server wrote it. */
-  readonly text: string;
-  /** SHA-256 (hex) over its lossless canonical form: what an approval binds. */
-  readonly definition: string;
-  readonly description: string | undefined;
-  readonly hints: { readonly readOnly?: boolean; readonly destructive?: boolean };
-}
 
 /** Pages a list may have: a server that always names a next cursor must not keep us for ever. */
 const MAX_PAGES = 1000;
 /** Milliseconds between two looks for a tool that is not in the list. */
 const LOOK_AGAIN = 1000;
+/** Milliseconds until a backend that could not be told is told again: an allowed call works within 5 s (invariant 10). */
+const SIGHT_AGAIN = 500;
 
-/** The tools of one server, as one scope sees them; read when first needed, and again when they changed. */
+/** What of a link a list is read from. */
+export type Listed = Pick<ServerLink, "key" | "ready" | "request" | "initialized">;
+
+/** A list that was read, and whether the backend knows of it. */
+interface Listing extends Offered {
+  readonly sighted: boolean;
+}
+
+/**
+ * The tools of one server, as one scope sees them; read when first needed, and again when they changed. What was read is
+ * pinned at the backend before any of it can be called. A backend that can not be told keeps nobody from calling: it
+ * then decides by what it knows.
+ */
 export class Catalog {
-  private tools: Promise<ReadonlyMap<string, CatalogTool>> | undefined;
-  /** What `tools` resolved with. */
-  private loaded: ReadonlyMap<string, CatalogTool> | undefined;
+  private listing: Promise<Listing> | undefined;
+  /** What `listing` resolved with, where the backend knows of it. */
+  private loaded: Listing | undefined;
   private loadedAt = 0;
+  private unsightedAt: number | undefined;
+  /** Tools that policy hides until somebody accepts them, as was heard last. */
+  private hidden: ReadonlySet<string> = new Set();
 
   constructor(
-    private readonly link: ServerLink,
+    private readonly link: Listed,
+    private readonly sight: (offers: readonly CatalogTool[]) => Promise<Sighted>,
     private readonly log: Logger,
   ) {}
 
   /** The definitions may have changed: the next look reads them again. */
   invalidate(): void {
-    this.tools = undefined;
+    this.listing = undefined;
     this.loaded = undefined;
   }
 
-  /** The tool, where the list is known and holds it: most calls need not wait for anything. */
+  /** The tool, where the list is known and pinned, and holds it: most calls need not wait for anything. */
   known(name: string): CatalogTool | undefined {
-    return this.loaded?.get(name);
+    return this.loaded?.tools.get(name);
+  }
+
+  isHidden(name: string): boolean {
+    return this.hidden.has(name);
   }
 
   /** @throws AegisError server_unavailable */
   async all(): Promise<ReadonlyMap<string, CatalogTool>> {
-    if (this.tools === undefined) {
-      this.loadedAt = performance.now();
-      const loading = this.load();
-      this.tools = loading;
-      loading.then(
-        (tools) => {
-          if (this.tools === loading) this.loaded = tools;
-        },
-        () => {
-          if (this.tools === loading) this.tools = undefined;
-        },
-      );
-    }
-    return this.tools;
+    return (await this.current()).tools;
   }
 
   /** A server may add a tool without a word: one that is missing is looked for again, at most once a second. */
@@ -71,37 +68,99 @@ export class Catalog {
     return (await this.all()).get(name);
   }
 
-  /** The client was shown this page of the server's list: where it differs from what is known, that is out of date. */
-  async seen(tools: readonly string[]): Promise<void> {
-    if (this.tools === undefined) return;
-    const known = await this.tools;
-    for (const text of tools) {
-      const tool = read(text);
-      if (tool !== undefined && known.get(tool.name)?.text !== text) this.invalidate();
-    }
+  /**
+   * The client is about to be shown this page of the server's list: where it differs from what is known, it is what the
+   * server offers now, and is pinned before anybody reads it.
+   *
+   * @param whole the page is all of the list
+   */
+  async seen(elements: readonly string[], whole: boolean): Promise<void> {
+    const page = readOffers(elements);
+    const before =
+      whole && this.listing === undefined ? undefined : await this.current().catch(() => undefined);
+    if (before !== undefined && holds(before, page, whole)) return;
+    if (before === undefined) this.loadedAt = performance.now();
+    await this.begin(this.pin(whole || before === undefined ? page : over(before, page)));
   }
 
-  private async load(): Promise<ReadonlyMap<string, CatalogTool>> {
-    const tools = new Map<string, CatalogTool>();
+  /** What was pinned has changed, or the policy. @returns whether other tools are hidden than before */
+  async sightAgain(): Promise<boolean> {
+    const { listing, hidden } = this;
+    const known = await listing?.catch(() => undefined);
+    // Meanwhile it may have been read again, and told.
+    if (known === undefined || this.listing !== listing) return false;
+    await this.begin(this.pin(known));
+    return hidden.size !== this.hidden.size || [...hidden].some((name) => !this.hidden.has(name));
+  }
+
+  private async current(): Promise<Listing> {
+    if (this.listing === undefined) {
+      this.loadedAt = performance.now();
+      return this.begin(this.load());
+    }
+    const known = await this.listing;
+    if (known.sighted || this.unsightedAt === undefined) return known;
+    if (performance.now() - this.unsightedAt < SIGHT_AGAIN) return known;
+    this.unsightedAt = performance.now();
+    return this.begin(this.pin(known));
+  }
+
+  private begin(loading: Promise<Listing>): Promise<Listing> {
+    this.listing = loading;
+    loading.then(
+      (listing) => {
+        if (this.listing === loading) this.loaded = listing.sighted ? listing : undefined;
+      },
+      () => {
+        if (this.listing === loading) this.listing = undefined;
+      },
+    );
+    return loading;
+  }
+
+  private async load(): Promise<Listing> {
     // A script that does not wait for the answer of its handshake: what the server can is not known before that.
     await this.link.ready();
-    if (!hasCapability(this.link, "tools")) return tools;
-    for (const text of await listAll(this.link, "tools/list", "tools")) {
-      try {
-        const tool = read(text);
-        // The first of two equal names counts: a later one could change what an accepted name means.
-        if (tool !== undefined && !tools.has(tool.name)) tools.set(tool.name, tool);
-        else this.log.warn({ server: this.link.key }, "a tool without a name of its own was left out");
-      } catch (thrown) {
-        this.log.warn({ server: this.link.key, reason: reasonOf(thrown) }, "a tool definition was left out");
-      }
+    const elements = hasCapability(this.link, "tools") ? await listAll(this.link, "tools/list", "tools") : [];
+    return this.pin(readOffers(elements));
+  }
+
+  private async pin({ tools, offers, unusable }: Offered): Promise<Listing> {
+    const { key } = this.link;
+    if (unusable > 0)
+      this.log.warn({ server: key, count: unusable }, "tools that nobody could call were left out");
+    try {
+      const sighted = await this.sight(offers);
+      this.hidden = new Set(sighted.tools.filter(({ hidden }) => hidden).map(({ name }) => name));
+      this.unsightedAt = undefined;
+      return { tools, offers, unusable, sighted: true };
+    } catch (thrown) {
+      this.log.warn({ server: key, reason: reasonOf(thrown) }, "the backend was not told of the tools");
+      this.unsightedAt = performance.now();
+      return { tools, offers, unusable, sighted: false };
     }
-    return tools;
   }
 }
 
+/** Whether a page says nothing that is not known. */
+function holds(known: Offered, page: Offered, whole: boolean): boolean {
+  if (whole && page.offers.length !== known.offers.length) return false;
+  const texts = new Set(known.offers.map(({ text }) => text));
+  return page.offers.every(({ text }) => texts.has(text));
+}
+
+/** The list with what a page says in place of what it said before of the same tools. */
+function over(known: Offered, page: Offered): Offered {
+  const kept = known.offers.filter(({ name }) => !page.tools.has(name));
+  return {
+    tools: new Map([...known.tools, ...page.tools]),
+    offers: [...kept, ...page.offers],
+    unusable: known.unusable,
+  };
+}
+
 /** Every element of a paged list of the server, as JSON text. @throws AegisError server_unavailable */
-export async function listAll(link: ServerLink, method: string, member: string): Promise<string[]> {
+export async function listAll(link: Listed, method: string, member: string): Promise<string[]> {
   const elements: string[] = [];
   let cursor: string | undefined;
   for (let page = 0; page < MAX_PAGES; page++) {
@@ -116,43 +175,7 @@ export async function listAll(link: ServerLink, method: string, member: string):
   return elements;
 }
 
-/** The elements of the list in an answer, as JSON text. */
-export function elementsIn(text: string, member: string): string[] {
-  const list = spanAt(text, "result", member);
-  if (list === undefined || text[list.start] !== "[") return [];
-  return [...elementsOf(text, list.start)].map((span) => text.slice(span.start, span.end));
-}
-
-export function hasCapability(link: ServerLink, name: string): boolean {
+export function hasCapability(link: Listed, name: string): boolean {
   const capabilities = link.initialized?.capabilities;
   return typeof capabilities === "object" && capabilities !== null && Object.hasOwn(capabilities, name);
-}
-
-/** The same element under another name, the rest of it untouched. */
-export function renamed(text: string, name: string): string {
-  const span = memberSpan(text, "name");
-  return span === undefined ? text : splice(text, span, JSON.stringify(name));
-}
-
-function memberSpan(text: string, name: string): Span | undefined {
-  for (const { key, value } of membersOf(text, 0)) if (key === name) return value;
-  return undefined;
-}
-
-function read(text: string): CatalogTool | undefined {
-  const tool: unknown = JSON.parse(text);
-  if (typeof tool !== "object" || tool === null) return undefined;
-  const { name, description, annotations } = tool as Json;
-  if (typeof name !== "string" || name === "") return undefined;
-  const claims = typeof annotations === "object" && annotations !== null ? (annotations as Json) : {};
-  return {
-    name,
-    text,
-    definition: createHash("sha256").update(canonicalText(text)).digest("hex"),
-    description: typeof description === "string" ? description : undefined,
-    hints: {
-      ...(typeof claims.readOnlyHint === "boolean" ? { readOnly: claims.readOnlyHint } : {}),
-      ...(typeof claims.destructiveHint === "boolean" ? { destructive: claims.destructiveHint } : {}),
-    },
-  };
 }

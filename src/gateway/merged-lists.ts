@@ -2,8 +2,9 @@ import { reasonOf } from "../errors.js";
 import { isObject } from "../frame/parse.js";
 import { spanAt, splice } from "../frame/text.js";
 import { rpcCodes } from "../frame/types.js";
-import { hasCapability, listAll, renamed } from "./catalog.js";
+import { hasCapability, listAll } from "./catalog.js";
 import { exposedName } from "./names.js";
+import { renamed } from "./offered.js";
 import { pass, remember } from "./pass.js";
 import { errorFrame, resultFrame } from "./reply.js";
 import type { ClientRequest } from "./request.js";
@@ -74,8 +75,11 @@ export class MergedLists {
       [...this.scope.links.values()].map((link) =>
         this.from(link, async () => {
           await link.ready();
-          const tools = (await this.scope.catalogs.get(link.key)?.all()) ?? new Map();
-          return [...tools.values()].map((tool) => renamed(tool.text, exposedName(link.key, tool.name)));
+          const catalog = this.scope.catalogs.get(link.key);
+          const tools = [...((await catalog?.all()) ?? new Map()).values()];
+          return tools
+            .filter(({ name }) => catalog?.isHidden(name) !== true)
+            .map((tool) => renamed(tool.text, exposedName(link.key, tool.name)));
         }),
       ),
     );

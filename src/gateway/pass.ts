@@ -7,12 +7,17 @@ import type { ServerLink } from "./servers/link.js";
 import type { Reply } from "./servers/open-requests.js";
 import { NotSent } from "./servers/transport.js";
 
-/** Sends a request to one server as `text`, and its answer back as it is. Null where the request ended before that. */
+/**
+ * Sends a request to one server as `text`, and its answer back as it is. Null where the request ended before that.
+ *
+ * @param edit what the client is given in place of a result
+ */
 export async function pass(
   scope: Scope,
   link: ServerLink,
   request: ClientRequest,
   text: string,
+  edit?: (reply: Extract<Reply, { kind: "answer" }>) => Promise<string>,
 ): Promise<Reply | null> {
   const { agent, services } = scope;
   await link.ready();
@@ -33,8 +38,13 @@ export async function pass(
     if (thrown instanceof NotSent && request.aborted !== null) return null;
     throw thrown;
   });
+  const edited =
+    edit !== undefined && reply?.kind === "answer" && reply.frame.result !== undefined
+      ? await edit(reply)
+      : null;
   if (request.aborted === "killed") request.answer(errorFrame(request.key, rpcCodes.refused, stopped));
-  else if (request.aborted === null && reply !== null) request.answer(answerOf(link, request, reply));
+  else if (request.aborted === null && reply !== null)
+    request.answer(edited ?? answerOf(link, request, reply));
   return reply;
 }
 

@@ -9,6 +9,7 @@ import type { Services } from "./services.js";
 import { authorize } from "./steps/authorize.js";
 import { forward } from "./steps/forward.js";
 import { hold } from "./steps/hold.js";
+import { inspect } from "./steps/inspect.js";
 import { limit } from "./steps/limit.js";
 import { record } from "./steps/record.js";
 
@@ -23,6 +24,7 @@ export function createPipeline(services: Services): Pipeline {
     limit(services), // an agent may not have more calls open than this
     authorize(services), // kill switch and policy decide; the decision is durable when this goes on
     hold(services), // REVIEW: a person decides, or the client is told to repeat the call
+    inspect(services), // on the way back: what data rules find in the answer is redacted, withheld, or a person decides
     forward(services), // the first byte, under a lease that is still good; and the answer
   ]);
 }

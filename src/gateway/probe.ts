@@ -3,8 +3,9 @@ import { reasonOf } from "../errors.js";
 import { isObject, parseClientFrame } from "../frame/parse.js";
 import type { Logger } from "../log.js";
 import { version } from "../version.js";
-import { Catalog } from "./catalog.js";
+import { hasCapability, listAll } from "./catalog.js";
 import { legacyRevisions } from "./methods.js";
+import { readOffers } from "./offered.js";
 import { type LinkOwner, ServerLink } from "./servers/link.js";
 
 /** What a server answered when it was started once to look at it. */
@@ -34,7 +35,9 @@ async function probe(server: ServerConfig, frameLimit: number, log: Logger): Pro
     const hello = parseClientFrame(JSON.stringify({ jsonrpc: "2.0", id: 0, method: "initialize", params }));
     if (hello.kind !== "request") throw new Error("initialize is a request");
     await link.initialize(hello);
-    const tools = await new Catalog(link, log).all();
+    const { tools } = readOffers(
+      hasCapability(link, "tools") ? await listAll(link, "tools/list", "tools") : [],
+    );
     const name = nameOf(link.initialized?.serverInfo);
     return {
       server: server.key,

@@ -23,6 +23,7 @@ export function callFrame(call: Call, result: CallResult): string | null {
       return result.text;
     case "refused":
     case "waiting":
+    case "withheld":
       return refusal(id, call, result.refusal);
     case "unknown":
       return errorFrame(
@@ -66,6 +67,8 @@ function sentence(call: Call, said: Refusal): string {
     case "KILLED":
       return `Refused: ${said.reason} A person can let ${call.intent.agent} go on with \`aegis revive ${call.intent.agent}\`.`;
     case "BLOCK":
+      if (said.ran)
+        return `Withheld: ${call.intent.action} was run, but its result is not passed on. ${said.reason}`;
       return `Refused: ${call.intent.action} was not run. ${said.reason}`;
   }
 }

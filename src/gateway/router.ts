@@ -8,7 +8,7 @@ import {
   type ResponseFrame,
   rpcCodes,
 } from "../frame/types.js";
-import { elementsIn } from "./catalog.js";
+import { listBare } from "./bare-list.js";
 import { initializeMerged } from "./merged-initialize.js";
 import { clientNotifications, clientRequests, harmless, taskRequests } from "./methods.js";
 import { answerOf, pass, remember } from "./pass.js";
@@ -17,6 +17,9 @@ import { ClientRequest, type Exchange } from "./request.js";
 import { reachedByRoots } from "./roots.js";
 import type { Scope } from "./scope.js";
 import { callTool } from "./tool-call.js";
+
+/** Characters. */
+const LONGEST_CLAIM = 200;
 
 /** Where a frame of the client goes. `tools/call` takes the pipeline; everything else is here. */
 export function routeFromClient(scope: Scope, frame: ClientFrame, exchange: Exchange | null): void {
@@ -66,21 +69,18 @@ async function handle(scope: Scope, request: ClientRequest): Promise<void> {
   const { sole } = scope;
   if (frame.method === "tools/call") return callTool(scope, request);
   if (frame.method === "initialize") return initialize(scope, request);
+  if (sole !== null && frame.method === "tools/list") return listBare(scope, sole, request);
   if (sole !== null) {
-    const reply = await pass(scope, sole, request, frame.text);
-    if (reply?.kind === "answer") {
-      if (frame.method === "tools/list")
-        await scope.catalogs.get(sole.key)?.seen(elementsIn(reply.text, "tools"));
-      remember(scope, frame, reply);
-    }
+    remember(scope, frame, await pass(scope, sole, request, frame.text));
     return;
   }
   await scope.lists.answer(request);
 }
 
 async function initialize(scope: Scope, request: ClientRequest): Promise<void> {
-  const { capabilities } = request.frame.params;
+  const { capabilities, clientInfo } = request.frame.params;
   scope.capabilities = isObject(capabilities) ? capabilities : {};
+  scope.client = claimed(clientInfo);
   if (scope.sole === null) {
     await initializeMerged(scope, request);
     return;
@@ -91,6 +91,13 @@ async function initialize(scope: Scope, request: ClientRequest): Promise<void> {
     scope.protocolVersion = typeof protocolVersion === "string" ? protocolVersion : null;
   }
   request.answer(answerOf(scope.sole, request, reply));
+}
+
+/** What a client says of itself: a condition of a policy may ask for it, and nobody relies on it (threat P25). */
+function claimed(info: unknown): Scope["client"] {
+  if (!isObject(info) || typeof info.name !== "string") return null;
+  const version = typeof info.version === "string" ? info.version : "";
+  return { name: info.name.slice(0, LONGEST_CLAIM), version: version.slice(0, LONGEST_CLAIM) };
 }
 
 function passes(scope: Scope, method: string): boolean {

@@ -1,15 +1,18 @@
+import type { BackendEvent } from "../client/backend.js";
 import type { ServerConfig } from "../config.js";
 import { reasonOf } from "../errors.js";
 import type { ClientFrame, Json, ResponseFrame, ServerFrame } from "../frame/types.js";
-import { Catalog, type CatalogTool } from "./catalog.js";
+import { Catalog } from "./catalog.js";
 import { MergedLists } from "./merged-lists.js";
 import { exposedName, mayBeOf } from "./names.js";
+import type { CatalogTool } from "./offered.js";
 import type { Pipeline } from "./pipeline.js";
 import { relayFromServer, relayReconnect } from "./relay.js";
 import type { AbortCause, ClientRequest, Exchange } from "./request.js";
 import { routeFromClient } from "./router.js";
 import { type LinkOwner, ServerLink } from "./servers/link.js";
 import type { Services } from "./services.js";
+import { sightOffers } from "./sightings.js";
 
 /** The way to the client for what is no answer. Implementations: the stdio front, an HTTP session. */
 export interface ClientPort {
@@ -69,6 +72,8 @@ export class Scope implements LinkOwner {
   /** What the client set on its connection, to be said again to a server that had to be restarted. */
   readonly settings = { level: null as string | null, subscriptions: new Set<string>() };
   capabilities: Json = {};
+  /** What the client calls itself in `initialize`: its own claim; null where it says nothing of the kind. */
+  client: { readonly name: string; readonly version: string } | null = null;
   protocolVersion: string | null = null;
   private ended = false;
   private ending: Promise<number | null> | undefined;
@@ -84,12 +89,18 @@ export class Scope implements LinkOwner {
     const { log, config } = services;
     const links = servers.map((server) => new ServerLink(server, this, config.limits.frame, log));
     this.links = new Map(links.map((link) => [link.key, link]));
-    this.catalogs = new Map(links.map((link) => [link.key, new Catalog(link, log)]));
+    this.catalogs = new Map(links.map((link) => [link.key, this.newCatalog(link)]));
     this.sole = naming === "bare" ? (links[0] ?? null) : null;
     this.lists = new MergedLists(this);
-    this.unsubscribe = services.killSwitch.onKill((killed) => {
-      if (killed === this.agent) this.abortAll("killed");
-    });
+    const unsubscribers = [
+      services.killSwitch.onKill((killed) => {
+        if (killed === this.agent) this.abortAll("killed");
+      }),
+      services.backend.subscribe((event) => this.hear(event)),
+    ];
+    this.unsubscribe = () => {
+      for (const unsubscribe of unsubscribers) unsubscribe();
+    };
   }
 
   get agent(): string {
@@ -172,6 +183,39 @@ export class Scope implements LinkOwner {
     if (this.toolsTold || read.size === 0) return;
     this.toolsTold = true;
     await this.options.onTools?.(read);
+  }
+
+  private newCatalog(link: ServerLink): Catalog {
+    const { backend, log } = this.services;
+    return new Catalog(
+      link,
+      (offers) =>
+        sightOffers(
+          {
+            backend,
+            agent: this.agent,
+            server: link.key,
+            instructions: link.initialized?.instructions,
+          },
+          offers,
+        ),
+      log,
+    );
+  }
+
+  /** Another policy, or what is pinned of tools was accepted or has changed: other tools may be hidden now. */
+  private hear(event: BackendEvent): void {
+    const concerned =
+      event.kind === "policy" ||
+      event.kind === "resync" ||
+      (event.kind === "tools" && event.agent === this.agent);
+    if (!concerned) return;
+    for (const catalog of this.catalogs.values()) this.background(this.sightAgain(catalog));
+  }
+
+  private async sightAgain(catalog: Catalog): Promise<void> {
+    if ((await catalog.sightAgain()) && !this.ended)
+      this.port.send('{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}', null);
   }
 
   exposes(server: string, name: string): string {

@@ -53,6 +53,7 @@ export async function callTool(scope: Scope, request: ClientRequest): Promise<vo
       definition: tool.definition,
       arguments: span === undefined ? "" : frame.text.slice(span.start, span.end),
       parsed: args ?? {},
+      ...(scope.client === null ? {} : { client: scope.client }),
     },
     currentTool: async () => {
       await link.ready();

@@ -1,6 +1,10 @@
-import { visible } from "../visible.js";
-import { baseName, ruleLabel } from "./label.js";
-import { compilePattern, isExact } from "./pattern.js";
+import type { Candidates } from "./candidates.js";
+import { type Condition, ConditionError, compileCondition } from "./condition.js";
+import { type CompiledData, type CompiledHost, type CompiledLimit, compileEntries } from "./entries.js";
+import { fallbackOf, onChangeOf } from "./fallback.js";
+import { ruleLabel } from "./label.js";
+import { compareText, inOrder } from "./order.js";
+import { compilePattern, isExact, ofAction } from "./pattern.js";
 import {
   type List,
   lists,
@@ -11,6 +15,9 @@ import {
   type Rule,
 } from "./policy.js";
 
+/** What of a question a pattern can match. */
+export type Named = Pick<Question, "server" | "tool" | "action">;
+
 /** A rule, ready to be asked. */
 export interface CompiledRule {
   readonly rule: Rule;
@@ -19,7 +26,9 @@ export interface CompiledRule {
   readonly exact: boolean;
   /** Its place among all rules of the agent, the strongest first: of two that match, the lower wins. */
   readonly rank: number;
-  readonly matches: (question: Question) => boolean;
+  readonly matches: (question: Named) => boolean;
+  /** Null where it holds whatever the arguments are. */
+  readonly condition: Condition | null;
   /** What it says where it wins. */
   readonly decision: PolicyDecision;
 }
@@ -28,17 +37,18 @@ export interface CompiledRule {
 export interface AgentRules {
   /** The files that speak of it. */
   readonly files: readonly PolicyFile[];
-  /** By rank. */
+  /** Those in force, by rank; and those in shadow too. */
   readonly rules: readonly CompiledRule[];
-  /** The strongest exact rule of each action, and of each tool's own name. */
-  readonly byAction: ReadonlyMap<string, CompiledRule>;
-  readonly byTool: ReadonlyMap<string, CompiledRule>;
-  /** The others, by rank. */
-  readonly patterns: readonly CompiledRule[];
-  /** Review rules that state an expiry, by rank. */
-  readonly expiring: readonly CompiledRule[];
-  /** What holds where no rule matches. */
+  readonly considered: readonly CompiledRule[];
+  readonly limits: readonly CompiledLimit[];
+  readonly hosts: readonly CompiledHost[];
+  readonly data: readonly CompiledData[];
+  /** What holds where no rule matches, and for tools that nobody accepted: in force, and if shadow counted. */
   readonly fallback: PolicyDecision;
+  readonly onChange: List;
+  readonly shadow: { readonly fallback: PolicyDecision; readonly onChange: List };
+  /** What speaks of one action, remembered (`candidates.ts`). */
+  readonly candidates: Map<string, Candidates>;
 }
 
 const decisionOf = { block: "BLOCK", review: "REVIEW", allow: "ALLOW" } as const;
@@ -49,15 +59,19 @@ const sentences = {
   allow: (label: string) => `Allowed by the rule ${label}.`,
 };
 
+type Unranked = Omit<CompiledRule, "rank">;
+
 interface CompiledFile {
   readonly file: PolicyFile;
   readonly applies: (agent: string) => boolean;
-  readonly rules: ReadonlyArray<Omit<CompiledRule, "rank">>;
+  readonly rules: readonly Unranked[];
 }
 
 interface CompiledSet {
   readonly files: readonly CompiledFile[];
   readonly agents: Map<string, AgentRules>;
+  /** The same files speak of many agents. */
+  readonly byFiles: Map<string, AgentRules>;
 }
 
 /** Agents remembered for one set. A caller that invents names costs time, never memory without end. */
@@ -69,29 +83,42 @@ const compiled = new WeakMap<PolicySet, CompiledSet>();
 export function rulesFor(set: PolicySet, agent: string): AgentRules {
   let known = compiled.get(set);
   if (known === undefined) {
-    known = { files: set.files.map(compileFile), agents: new Map() };
+    known = { files: set.files.map(compileFile), agents: new Map(), byFiles: new Map() };
     compiled.set(set, known);
   }
   let rules = known.agents.get(agent);
   if (rules === undefined) {
-    rules = gather(known.files.filter((file) => file.applies(agent)));
+    rules = gathered(known, agent);
     if (known.agents.size >= remembered) known.agents.clear();
     known.agents.set(agent, rules);
   }
   return rules;
 }
 
+function gathered({ files, byFiles }: CompiledSet, agent: string): AgentRules {
+  const applying = files.flatMap((file, index) => (file.applies(agent) ? [index] : []));
+  const key = applying.join();
+  let rules = byFiles.get(key);
+  if (rules === undefined) {
+    rules = gather(files.filter((_file, index) => applying.includes(index)));
+    if (byFiles.size >= remembered) byFiles.clear();
+    byFiles.set(key, rules);
+  }
+  return rules;
+}
+
 function compileFile(file: PolicyFile): CompiledFile {
-  const rules = file.rules.map((rule) => {
+  const rules = file.rules.map((rule): Unranked => {
     const test = compilePattern(rule.pattern);
     const label = ruleLabel(rule);
     return {
       rule,
       label,
       exact: isExact(rule.pattern),
-      matches: ofAction(rule)
-        ? (question: Question) => test(question.action)
-        : (question: Question) => test(question.tool),
+      matches: ofAction(rule.pattern)
+        ? (question: Named) => test(question.action)
+        : (question: Named) => test(question.tool),
+      condition: rule.when === undefined ? null : conditionOf(rule.when),
       decision: {
         decision: decisionOf[rule.list],
         rule: label,
@@ -102,57 +129,39 @@ function compileFile(file: PolicyFile): CompiledFile {
   return { file, applies: compilePattern(file.agent), rules };
 }
 
-/** Without `__` a pattern speaks of the tool's own name; the loader lets it through only where one server is governed. */
-function ofAction(rule: Rule): boolean {
-  return rule.pattern.includes("__");
+/** The loader lets no other expression through; where one comes another way, it denies. */
+function conditionOf(when: string): Condition {
+  const result = compileCondition(when);
+  if ("test" in result) return result;
+  return { windows: [], test: () => new ConditionError("it is not a condition") };
 }
 
 function gather(files: readonly CompiledFile[]): AgentRules {
-  const rules = files
+  const considered = files
     .flatMap((file) => file.rules)
     .toSorted(strongerFirst)
     .map((rule, rank) => ({ ...rule, rank }));
-  const byAction = new Map<string, CompiledRule>();
-  const byTool = new Map<string, CompiledRule>();
-  for (const rule of rules.filter(({ exact }) => exact)) {
-    const index = ofAction(rule.rule) ? byAction : byTool;
-    if (!index.has(rule.rule.pattern)) index.set(rule.rule.pattern, rule);
-  }
   const applying = files.map(({ file }) => file);
+  const inForce = applying.filter((file) => file.shadow !== true);
   return {
     files: applying,
-    rules,
-    byAction,
-    byTool,
-    patterns: rules.filter(({ exact }) => !exact),
-    expiring: rules.filter(({ rule }) => rule.list === "review" && rule.expires !== undefined),
-    fallback: fallbackOf(applying),
+    considered,
+    rules: considered.filter(({ rule }) => rule.shadow !== true),
+    ...compileEntries(applying),
+    fallback: fallbackOf(inForce),
+    onChange: onChangeOf(inForce),
+    shadow: { fallback: fallbackOf(applying), onChange: onChangeOf(applying) },
+    candidates: new Map(),
   };
 }
 
 /** Deny wins; among equals the exact rule, then the place in the files, so that which rule is named never varies. */
-function strongerFirst(a: Omit<CompiledRule, "rank">, b: Omit<CompiledRule, "rank">): number {
+function strongerFirst(a: Unranked, b: Unranked): number {
   return (
     lists.indexOf(a.rule.list) - lists.indexOf(b.rule.list) ||
     Number(b.exact) - Number(a.exact) ||
-    compareText(baseName(a.rule.file), baseName(b.rule.file)) ||
-    a.rule.line - b.rule.line ||
-    compareText(a.rule.pattern, b.rule.pattern)
+    inOrder(a.rule, b.rule) ||
+    compareText(a.rule.pattern, b.rule.pattern) ||
+    compareText(a.rule.when ?? "", b.rule.when ?? "")
   );
-}
-
-function compareText(a: string, b: string): number {
-  return a < b ? -1 : Number(a > b);
-}
-
-function fallbackOf(files: readonly PolicyFile[]): PolicyDecision {
-  const strictest: List = lists.find((list) => files.some((file) => file.default === list)) ?? "review";
-  const names = files.map((file) => visible(baseName(file.file))).toSorted(compareText);
-  const shown =
-    names.length <= 3 ? names.join(", ") : `${names.slice(0, 3).join(", ")} and ${names.length - 3} more`;
-  const reason =
-    names.length === 0
-      ? "No policy speaks of this agent: the default is review."
-      : `No rule of ${shown} matches: the default is ${strictest}.`;
-  return { decision: decisionOf[strictest], rule: null, reason };
 }

@@ -1,3 +1,4 @@
+import { candidatesOf } from "./candidates.js";
 import { rulesFor } from "./compile.js";
 import { evaluate } from "./decide.js";
 import type { PolicyDecision, PolicySet, Question } from "./policy.js";
@@ -35,12 +36,15 @@ export function decideDeclared(
   question: Question,
 ): DeclaredDecision {
   const { decision, winner } = evaluate(set, question);
-  const { files, patterns } = rulesFor(set, question.agent);
+  const rules = rulesFor(set, question.agent);
+  const files = rules.files.filter((file) => file.shadow !== true);
   const stated =
     winner !== null ||
+    decision.rule !== null ||
+    decision.error === true ||
     files.some((file) => file.default !== null) ||
     // A rule that matches a name too unusual for it is no winner, but it is there.
-    patterns.some((rule) => rule.matches(question));
+    candidatesOf(rules, question).rules.some(({ condition }) => condition?.test(question) ?? true);
   const strongest = strongestOf(declared, files.length === 0);
   if (strongest === null || (stated && strength[strongest] >= strength[decision.decision])) {
     return { ...decision, stated };
@@ -49,6 +53,7 @@ export function decideDeclared(
     decision: strongest,
     rule: `declared ${strongest.toLowerCase()} ${question.action}`,
     reason: sentences[strongest],
+    ...(decision.shadow === undefined ? {} : { shadow: decision.shadow }),
     stated: true,
   };
 }

@@ -15,6 +15,8 @@ export interface YamlDocument {
   readonly value: unknown;
   /** Where the value at `path` starts, or the nearest thing around it. */
   positionOf(path: readonly PropertyKey[]): Position;
+  /** Where the character at `offset` of the text at `path` is written. */
+  positionWithin(path: readonly PropertyKey[], offset: number): Position;
   /** Where `key` of the mapping at `path` is written. */
   positionOfKey(path: readonly PropertyKey[], key: string): Position;
 }
@@ -48,7 +50,7 @@ export function readDocument(text: string): YamlDocument | readonly Problem[] {
         .filter((error, index) => error.pos[0] !== errors[index - 1]?.pos[0])
         .map((error) => ({ ...place(error.pos[0]), message: syntaxMessage(error.code, error.message) }));
     }
-    return new Reader(place).read(parsed.contents);
+    return new Reader(place, text).read(parsed.contents);
   } catch (thrown) {
     // The stack, exhausted where the parser does not look for it.
     if (!(thrown instanceof RangeError)) throw thrown;
@@ -76,8 +78,11 @@ class Reader {
   readonly #targets = new Map<Node, Node>();
   readonly #members = new Map<Node | null, ReadonlyMap<string, Pair<Node, Node | null>>>();
 
-  constructor(place: (offset: number) => Position) {
+  readonly #text: string;
+
+  constructor(place: (offset: number) => Position, text: string) {
     this.#place = place;
+    this.#text = text;
   }
 
   read(root: Node | null): YamlDocument | readonly Problem[] {
@@ -86,6 +91,7 @@ class Reader {
     return {
       value,
       positionOf: (path) => this.#position(this.#find(root, path)),
+      positionWithin: (path, offset) => this.#within(this.#target(this.#find(root, path)), offset),
       positionOfKey: (path, key) => {
         const mapping = this.#target(this.#find(root, path));
         return this.#position(this.#members.get(mapping)?.get(key)?.key ?? mapping);
@@ -138,6 +144,23 @@ class Reader {
 
   #position(node: Node | null): Position {
     return this.#place(node?.range?.[0] ?? 0);
+  }
+
+  /**
+   * Quotes, indentation and folded lines stand between the characters of a text: each is looked for behind the one
+   * before. An escape is not recognized, and moves the place by a few characters.
+   */
+  #within(node: Node | null, offset: number): Position {
+    const [start = 0, end = 0] = node?.range ?? [];
+    const value = isScalar(node) && typeof node.value === "string" ? node.value : "";
+    let at = /^[|>]/.test(this.#text.slice(start, start + 1)) ? this.#text.indexOf("\n", start) + 1 : start;
+    for (const character of value.slice(0, Math.min(offset, value.length - 1) + 1)) {
+      const found =
+        character.trim() === "" ? this.#text.slice(at).search(/\s/) + at : this.#text.indexOf(character, at);
+      if (found < at || found >= end) break;
+      at = found + 1;
+    }
+    return this.#place(Math.max(at - 1, start));
   }
 
   #target(node: Node | null): Node | null {

@@ -78,20 +78,24 @@ export function parsePolicy(text: string, file: string, options: ParseOptions): 
 
 /** Puts files together and gives them their revision, which depends on neither their order nor their folder. */
 export function policySet(files: readonly PolicyFile[]): PolicySet {
-  const content = files.map((file) =>
-    JSON.stringify([
-      baseName(file.file),
-      file.agent,
-      file.owner,
-      file.default,
-      file.rules.map((rule) => [rule.list, rule.pattern, rule.reason, rule.line, rule.expires ?? null]),
-    ]),
-  );
+  const content = files.map(({ file, ...said }) => JSON.stringify([baseName(file), withoutFolder(said)]));
   const revision = createHash("sha256").update(content.toSorted().join("\n")).digest("hex");
   return { revision, files };
 }
 
-async function policyNames(folder: string): Promise<readonly string[]> {
+/** The names of the policy files in a folder, sorted; none where it is not there. */
+export /** Every member, whatever there is of it: a part of the format that nobody lists here still counts. */
+function withoutFolder(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutFolder);
+  if (typeof value !== "object" || value === null) return value;
+  return Object.entries(value)
+    .filter(([name]) => name !== "file")
+    .map(([name, member]) => [name, withoutFolder(member)])
+    .toSorted(([one], [other]) => (String(one) < String(other) ? -1 : 1));
+}
+
+/** The names of the policy files in a folder, sorted; none where it is not there. */
+export async function policyNames(folder: string): Promise<readonly string[]> {
   try {
     const names = await readdir(folder);
     // Code units, not a locale: the order is the same on every machine.

@@ -27,3 +27,15 @@ export function compilePattern(pattern: string): (text: string) => boolean {
 export function isExact(pattern: string): boolean {
   return !pattern.includes("*");
 }
+
+/** Without `__` a pattern speaks of the tool's own name; the loader lets it through only where one server is governed. */
+export function ofAction(pattern: string): boolean {
+  return pattern.includes("__");
+}
+
+/** The text before the first `__` of whatever the pattern matches; null where that may be any. */
+export function literalServer(pattern: string): string | null {
+  const [literal = ""] = pattern.split("*", 1);
+  const end = literal.indexOf("__");
+  return end === -1 ? null : literal.slice(0, end);
+}

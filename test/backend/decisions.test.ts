@@ -217,10 +217,9 @@ describe.each(stores)("$name:", ({ make }) => {
     expect(ridden.map(({ kind }) => kind)).toEqual(["outcome", "decision"]);
     expect(ridden[0]).toMatchObject({ call: call.call, outcome: "ok", duration: 1.5, agent });
     backend.outcome(outcomeOf(intent(gateway), { outcome: "tool_error" }));
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    expect((await backend.records({ limit: 1 }))[0]).toMatchObject({
-      outcome: "tool_error",
-    });
+    await expect
+      .poll(async () => (await backend.records({ limit: 1 }))[0])
+      .toMatchObject({ outcome: "tool_error" });
   });
 
   test("a call has one outcome", async () => {

@@ -1,4 +1,6 @@
 /** Large arguments, which are read in a thread of their own: the built one. */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { redactArguments } from "../../src/backend/ledger/redact.js";
 import type { Service } from "../../src/backend/service.js";
@@ -61,6 +63,43 @@ test("are recorded redacted, and bound, as those that were parsed before", async
   expect([one?.digest, other?.digest]).toEqual([expect.stringMatching(/^[0-9a-f]{64}$/), one?.digest]);
   const released = await backend.release(unread(text), null);
   expect(released.call).toBe(`${gateway}-${calls}`);
+});
+
+test("are looked at by conditions and by rules for data, where the policy has some", async () => {
+  await backend.close();
+  const text = (items: number) =>
+    JSON.stringify({ note: "TCK-1", items: Array.from({ length: items }, () => 1) });
+  writeFileSync(
+    join(place.policies, "claude.yaml"),
+    `agent: claude-*\ndefault: block\non_change: allow\nallow: [{ action: files__read, when: 'args.items.size() == 70000 && client.name == "desk"' }]\n` +
+      `data: [{ detect: custom, name: ticket, pattern: "TCK-[0-9]+", then: redact, in: arguments }]\n`,
+  );
+  const policies = await loadPolicies(place.policies, { bareNames: false });
+  const options = { home: place.home, policies, holdExpires: 60_000 };
+  backend = await startThread(file).open(options, createLogger("silent"), () => {});
+  gateway = await backend.attach({ pid: process.pid, label: "wrap files", address: null });
+  const asked = (items: number): UnreadIntent =>
+    Object.defineProperty({ ...names(items), client: { name: "desk", version: "1" } }, "parsed", {
+      get: () => {
+        throw new Error("they are read in this thread");
+      },
+    }) as UnreadIntent;
+  const names = (items: number) => ({
+    call: `${gateway}-${++calls}`,
+    gateway,
+    agent,
+    principal: "desk",
+    server: "files",
+    tool: "read",
+    action: "files__read",
+    definition: "d".repeat(64),
+    arguments: text(items),
+    unread: true,
+  });
+  const allowed = await backend.decide(asked(70_000));
+  expect(allowed.decision).toBe("ALLOW");
+  expect(allowed.arguments).toBe(text(70_000).replace("TCK-1", "[ticket]"));
+  expect((await backend.decide(asked(70_001))).decision).toBe("BLOCK");
 });
 
 test("that are none are refused, and change nothing", async () => {

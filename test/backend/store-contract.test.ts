@@ -191,7 +191,7 @@ describe.each(kinds)("$name", ({ make, name: kind }) => {
                EXISTS (SELECT 1 FROM settings) AS yes, EXISTS (SELECT 1 FROM tokens) AS no FROM counters`,
           )
           .get(),
-      ).toEqual({ n: 4, total: 0, most: 0, yes: 1, no: 0 });
+      ).toEqual({ n: 6, total: 0, most: 0, yes: 1, no: 0 });
     });
 
     test("takes no value for a question mark in quotes", async () => {

@@ -192,12 +192,12 @@ describe("policies", () => {
 
   it("of --policies come into force, and stay so without the flag", async () => {
     const service = await open();
-    expect(await publishPolicies(service, place.home, undefined)).toMatch(/no policies are in force/);
+    expect((await publishPolicies(service, place.home, undefined)).said).toMatch(/no policies are in force/);
     write(place.policies, "agent: bot\nallow: [files__read]\n");
-    expect(await publishPolicies(service, place.home, place.policies)).toMatch(/is in force, from /);
+    expect((await publishPolicies(service, place.home, place.policies)).said).toMatch(/is in force, from /);
     const first = (await service.policy())?.revision;
-    expect(await publishPolicies(service, place.home, place.policies)).toMatch(/stays in force/);
-    expect(await publishPolicies(service, place.home, undefined)).toContain(first?.slice(0, 12));
+    expect((await publishPolicies(service, place.home, place.policies)).said).toMatch(/stays in force/);
+    expect((await publishPolicies(service, place.home, undefined)).said).toContain(first?.slice(0, 12));
     write(place.policies, "agent: bot\nblock: [files__read]\n");
     await publishPolicies(service, place.home, place.policies);
     expect((await service.policy())?.revision).not.toBe(first);
@@ -206,7 +206,7 @@ describe("policies", () => {
   it("of AEGIS_HOME/policies come into force where nothing is, and never later", async () => {
     const service = await open();
     write(join(place.home, "policies"), "agent: bot\nallow: [files__read]\n");
-    expect(await publishPolicies(service, place.home, undefined)).toMatch(/is in force, from /);
+    expect((await publishPolicies(service, place.home, undefined)).said).toMatch(/is in force, from /);
     const first = (await service.policy())?.revision;
     write(join(place.home, "policies"), "agent: bot\nblock: [files__read]\n");
     await publishPolicies(service, place.home, undefined);

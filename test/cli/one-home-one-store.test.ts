@@ -10,7 +10,7 @@ import { BackendProcess } from "../fixtures/remote.js";
 import { fakeServer } from "../fixtures/servers.js";
 
 describe.runIf(postgresAvailable)("the home of a backend on PostgreSQL", () => {
-  const place = makePlace({ "all.yaml": 'agent: "*"\nallow: ["*__echo"]\n' });
+  const place = makePlace({ "all.yaml": 'agent: "*"\non_change: allow\nallow: ["*__echo"]\n' });
   const home = join(place.root, "postgres-home");
   let database: Database | undefined;
   let backend: BackendProcess | undefined;

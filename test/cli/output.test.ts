@@ -4,6 +4,7 @@ import { indentJson } from "../../src/cli/indent-json.js";
 import { approvalJson } from "../../src/cli/json.js";
 import { relativeTime, terminalJson } from "../../src/cli/output.js";
 import type { Approval } from "../../src/client/backend.js";
+import { noRequirement } from "../../src/requirement.js";
 import { nearest } from "../../src/suggest.js";
 import { visible } from "../../src/visible.js";
 
@@ -33,6 +34,7 @@ describe("the arguments of an approval", () => {
   const approval = {
     id: 7,
     agent: '"arguments":null',
+    requirement: noRequirement,
     arguments: '{"n": 9007199254740993,\n "f": 1.0, "s": "$& \\u202e"}',
   } as Approval;
 

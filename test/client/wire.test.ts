@@ -56,6 +56,15 @@ const approval: Approval = {
   rule: null,
   reason: "No rule.",
   digest: "ab".repeat(32),
+  redacted: '{"n":9007199254740993}',
+  requirement: {
+    approvers: [["docs-team"], ["leads", "owners"]],
+    quorum: 2,
+    reason: true,
+    channels: ["page"],
+    grant: { uses: 3, expires: 60_000, arguments: { path: "/srv/*" } },
+  },
+  votes: [{ by: "bob", at: time, reason: "looks right" }],
   waiting: true,
   createdAt: time,
   expiresAt: time,
@@ -117,6 +126,58 @@ test("the arguments of a call arrive byte for byte", () => {
       });
     }),
   );
+});
+
+test("what the client claims to be, and that it is its answer that is asked about, arrive with a call", () => {
+  const asked = { ...intent, client: { name: "claude-ai", version: "1.2" }, stage: "result" as const };
+  expect(decideRequest.parse(sent(intentToWire(asked, undefined)))).toMatchObject({
+    client: asked.client,
+    stage: "result",
+  });
+  // A name is cut off, never a reason to refuse the call.
+  const loud = { ...intent, client: { name: `\ud800${"x".repeat(9_000)}`, version: "" } };
+  expect(decideRequest.parse(sent(intentToWire(loud, undefined))).client?.name).toHaveLength(256);
+  expect(decideRequest.safeParse({ ...intentToWire(intent, undefined), stage: "call" }).success).toBe(false);
+});
+
+test("what an ALLOW lets through, and what is looked for in the answer, arrive as they are", () => {
+  const verdict: Verdict = {
+    call: "g-1",
+    decision: "ALLOW",
+    rule: "a.yaml:1 allow x",
+    reason: "Allowed.",
+    revision: "r",
+    record: 5,
+    leaseUntil: 1_000,
+    arguments: '{"a":"[ticket]"}',
+    inspect: [
+      {
+        rule: "a.yaml:2 data secrets",
+        detect: "secrets",
+        name: "secrets",
+        pattern: null,
+        effect: "redact",
+        reason: null,
+      },
+      {
+        rule: "a.yaml:3 data t",
+        detect: "custom",
+        name: "t",
+        pattern: "T-[0-9]+",
+        effect: "block",
+        reason: "No.",
+      },
+    ],
+  };
+  const wire = sent(verdictToWire(verdict, 0, 2_000)) as Record<string, unknown>;
+  expect(verdictFromWire(verdictWire.parse(wire), 0)).toEqual(verdict);
+  for (const wrong of [
+    { ...wire, arguments: { a: 1 } },
+    { ...wire, inspect: [{ ...verdict.inspect?.[0], detect: "everything" }] },
+    { ...wire, inspect: [{ ...verdict.inspect?.[0], effect: "tell" }] },
+    { ...wire, decision: "BLOCK", lease_ms: undefined },
+  ])
+    expect(verdictWire.safeParse(wrong).success, JSON.stringify(wrong)).toBe(false);
 });
 
 test("a lease counts from before the question was sent, whatever the clocks say", () => {

@@ -249,7 +249,7 @@ class StdioConnection implements Connection {
   ) {}
 
   static async open(): Promise<StdioConnection> {
-    const place = makePlace({ "tester.yaml": 'agent: tester\nallow: ["*"]\n' });
+    const place = makePlace({ "tester.yaml": 'agent: tester\non_change: allow\nallow: ["*"]\n' });
     const way = wrapWay(place, fakeServer(), { env: { FRAMES: seenBy(place) } });
     if (way.kind !== "stdio") throw new Error("wrap speaks stdio");
     return new StdioConnection(place, await RawStdio.connect(way));
@@ -282,7 +282,7 @@ class HttpConnection implements Connection {
   ) {}
 
   static async open(): Promise<HttpConnection> {
-    const place = makePlace({ "tester.yaml": 'agent: tester\nallow: ["*__*"]\n' });
+    const place = makePlace({ "tester.yaml": 'agent: tester\non_change: allow\nallow: ["*__*"]\n' });
     const gateway = await startHttpGateway(place, configOf(place));
     return new HttpConnection(place, gateway, await WireSession.open(gateway, { path: "/fake" }));
   }
@@ -492,7 +492,7 @@ describe("a frame over the limit", () => {
   });
 
   it("is refused on stdio up to its newline, and the next line is read", async () => {
-    const place = makePlace({ "tester.yaml": 'agent: tester\nallow: ["*__*"]\n' });
+    const place = makePlace({ "tester.yaml": 'agent: tester\non_change: allow\nallow: ["*__*"]\n' });
     const way = wrapWay(place, []);
     if (way.kind !== "stdio") throw new Error("stdio");
     const command = [process.execPath, main, "gateway", "--config", place.writeConfig(configOf(place))];

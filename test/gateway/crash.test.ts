@@ -12,7 +12,7 @@ import { isAlive } from "../fixtures/process.js";
 import { type Frame, RawHttp, refusalIn, textOf } from "../fixtures/raw.js";
 import { fakeServer } from "../fixtures/servers.js";
 
-const policy = 'agent: "*"\nallow: ["*__*"]\nreview: ["*__pay"]\n';
+const policy = 'agent: "*"\non_change: allow\nallow: ["*__*"]\nreview: ["*__pay"]\n';
 const [command, ...args] = fakeServer();
 const configOf = (place: Place): object => ({
   agent: "tester",

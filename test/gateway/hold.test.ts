@@ -8,10 +8,11 @@ import { type HttpGateway, makePlace, startHttpGateway, wrapWay } from "../fixtu
 import { checkLedger, type Execution, readLedger } from "../fixtures/ledger.js";
 import { eventually, openPerson, type Person } from "../fixtures/person.js";
 import { type Asked, type Frame, RawHttp, RawStdio, refusalIn, textOf } from "../fixtures/raw.js";
-import { fakeServer } from "../fixtures/servers.js";
+import { everyTool, fakeServer } from "../fixtures/servers.js";
 
 const policy = (agent: string): string => `agent: ${agent}
-allow: ["*__*"]
+on_change: allow
+allow: ["*__*", ${everyTool("fake", "twin")}]
 review: ["*__pay", "*__delete_file", "*__slow", "*__progress", {action: "*__blob", approval: {expires: 1s}}]
 `;
 const place = makePlace({ "tester.yaml": policy("tester"), "other.yaml": policy("other") });

@@ -11,8 +11,8 @@ import { frame, type Headers, WireResponse, WireSession } from "../fixtures/wire
 
 const SESSIONS = 24;
 const place = makePlace({
-  "tester.yaml": 'agent: tester\nallow: ["*__*"]\n',
-  "other.yaml": 'agent: other\nallow: ["*__*"]\n',
+  "tester.yaml": 'agent: tester\non_change: allow\nallow: ["*__*"]\n',
+  "other.yaml": 'agent: other\non_change: allow\nallow: ["*__*"]\n',
 });
 let gateway: HttpGateway;
 let remote: HttpFake;

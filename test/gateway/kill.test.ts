@@ -23,7 +23,7 @@ import { eventually, openPerson, type Person } from "../fixtures/person.js";
 import { type Frame, RawHttp, RawStdio, refusalIn, textOf } from "../fixtures/raw.js";
 import { fakeServer } from "../fixtures/servers.js";
 
-const policy = 'agent: "*"\nallow: ["*__*"]\nreview: ["*__pay"]\n';
+const policy = 'agent: "*"\non_change: allow\nallow: ["*__*"]\nreview: ["*__pay"]\n';
 const place = makePlace({ "all.yaml": policy });
 const framesSeen = join(place.root, "frames");
 const [command, ...args] = fakeServer();

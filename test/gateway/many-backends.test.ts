@@ -10,7 +10,7 @@ import { type Frame, RawStdio, refusalIn } from "../fixtures/raw.js";
 import { BackendProcess, makeHomes, remoteWrapWay } from "../fixtures/remote.js";
 import { fakeServer } from "../fixtures/servers.js";
 
-const policy = 'agent: "*"\nallow: ["*__echo"]\nreview: ["*__pay"]\n';
+const policy = 'agent: "*"\non_change: allow\nallow: ["*__echo"]\nreview: ["*__pay"]\n';
 /** Callers of each gateway, beside one that pays. */
 const CALLERS = 8;
 

@@ -12,7 +12,9 @@ const long = `search_${"very_".repeat(10)}long`;
 const odd = "búsqueda total";
 const place = makePlace({
   "tester.yaml":
-    'agent: tester\nallow: ["*__*", "a__búsqueda total"]\nblock: ["b__search", "evil__delete_file"]\n',
+    // By their whole names those that another server has too, or that look like another's.
+    'agent: tester\non_change: allow\nblock: ["b__search", "evil__delete_file"]\n' +
+    'allow: ["*__*", "a__búsqueda total", a__search, evil__search, a__b__c, b__echo, fake__echo]\n',
 });
 let gateway: HttpGateway;
 let person: Person;

@@ -14,7 +14,7 @@ import {
   startFakeHttp,
 } from "../fixtures/servers.js";
 
-const place = makePlace({ "tester.yaml": 'agent: tester\nallow: ["*__*"]\n' });
+const place = makePlace({ "tester.yaml": 'agent: tester\non_change: allow\nallow: ["*__*"]\n' });
 const witness = { LEDGER: place.ledger };
 const note = join(place.work, "note.txt");
 let gateway: HttpGateway;

@@ -3,11 +3,12 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Outcome, Verdict } from "../../src/client/backend.js";
+import type { Approval, Outcome, Verdict } from "../../src/client/backend.js";
 import type { Call, CallResult } from "../../src/gateway/call.js";
 import { compose, createPipeline, type Step } from "../../src/gateway/pipeline.js";
 import type { ServerLink } from "../../src/gateway/servers/link.js";
 import { record } from "../../src/gateway/steps/record.js";
+import { noRequirement } from "../../src/requirement.js";
 import { allow, callOf, linkToFake, partialBackend, services } from "../fixtures/calls.js";
 import { type Execution, readLedger } from "../fixtures/ledger.js";
 
@@ -166,5 +167,36 @@ describe("a throw", () => {
     const result = await compose([recording, deciding, ...throwing(at)])(callOf(link, {}));
     expect(result).toMatchObject({ kind: "refused", refusal: { decision: "BLOCK" } });
     expect(outcomes).toEqual([expect.objectContaining({ outcome: "not_forwarded" }) as Outcome]);
+  });
+});
+
+describe("a call that waits", () => {
+  const pending = async (approval: () => Promise<Approval>): Promise<string> => {
+    const waiting = { id: 3, status: "pending", expiresAt: "" } as const;
+    const backend = partialBackend({
+      decide: async (intent) => ({ ...allow(intent, 200), decision: "REVIEW", approval: waiting }),
+      approval,
+      detachWaiter: async () => {},
+    });
+    const plain = await services(backend);
+    const hasty = { ...plain, config: { ...plain.config, hold: { ...plain.config.hold, wait: 20 } } };
+    const result = await createPipeline(hasty)(callOf(link, {}));
+    return result.kind === "waiting" ? result.refusal.reason : result.kind;
+  };
+
+  it("says how many people have approved where it takes more than one, and no names (threat A26)", async () => {
+    const requirement = { ...noRequirement, quorum: 3, approvers: [["secret-team"]] };
+    const votes = [{ by: "os:ann", at: "", reason: "" }];
+    const said = await pending(
+      async () => ({ id: 3, status: "pending", requirement, votes }) as unknown as Approval,
+    );
+    expect(said).toContain("1 of the 3 people it takes have approved so far (approval 3)");
+    expect(said).not.toMatch(/secret-team|os:ann/);
+  });
+
+  it("is told to repeat the call, also where the approval cannot be read", async () => {
+    const said = await pending(() => Promise.reject(new Error("down")));
+    expect(said).toContain("nobody has decided yet (approval 3)");
+    expect(said).toContain("Repeat exactly the same call");
   });
 });

@@ -6,7 +6,7 @@ import { textOf } from "../fixtures/raw.js";
 import { fakeServer } from "../fixtures/servers.js";
 import { WireSession } from "../fixtures/wire.js";
 
-const place = makePlace({ "tester.yaml": 'agent: tester\nallow: ["*__*"]\n' });
+const place = makePlace({ "tester.yaml": 'agent: tester\non_change: allow\nallow: ["*__*"]\n' });
 let gateway: HttpGateway;
 
 beforeAll(async () => {

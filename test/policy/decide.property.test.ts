@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { expect, it } from "vitest";
 import { decide } from "../../src/policy/decide.js";
 import type { List, PolicyDecision, PolicyFile, Question, Rule } from "../../src/policy/policy.js";
+import { shuffled } from "./shuffled.js";
 
 /** The longest way round, by trying every length of every star: shares nothing with the code under test. */
 function globs(pattern: string, text: string): boolean {
@@ -33,7 +34,9 @@ function reference(files: readonly PolicyFile[], question: Question): Expected {
   const of = (list: List): Rule[] => matching.filter((rule) => rule.list === list);
   if (of("block").length > 0) return { decision: "BLOCK", byRule: true, expires: undefined };
   if (of("review").length > 0) {
-    const stated = of("review").flatMap((rule) => (rule.expires === undefined ? [] : [rule.expires]));
+    const stated = of("review").flatMap((rule) =>
+      rule.approval?.expires === undefined ? [] : [rule.approval?.expires],
+    );
     const expires = stated.length === 0 ? undefined : Math.min(...stated);
     return { decision: "REVIEW", byRule: true, expires };
   }
@@ -98,28 +101,20 @@ const files = fc.array(file, { maxLength: 4 }).map((drawn) =>
         reason: null,
         file: `${number}.yaml`,
         line: index + 1,
-        ...(each.expires === undefined || each.list !== "review" ? {} : { expires: each.expires }),
+        ...(each.expires === undefined || each.list !== "review"
+          ? {}
+          : { approval: { expires: each.expires } }),
       })),
+      limits: [],
+      hosts: [],
+      data: [],
+      onChange: null,
     }),
   ),
 );
 const question = fc
   .record({ agent, server, tool })
   .map((drawn): Question => ({ ...drawn, action: `${drawn.server}__${drawn.tool}` }));
-
-/** The same files in another order, and the rules of each. */
-function shuffled(original: readonly PolicyFile[], seed: number): PolicyFile[] {
-  let state = seed;
-  const order = <T>(items: readonly T[]): T[] =>
-    items
-      .map((item) => {
-        state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fff_ffff;
-        return { item, key: state };
-      })
-      .toSorted((one, other) => one.key - other.key)
-      .map(({ item }) => item);
-  return order(original).map((each) => ({ ...each, rules: order(each.rules) }));
-}
 
 it("decides as the reference does, whatever the order of files and rules (P9)", () => {
   const seen = new Map<string, number>();

@@ -16,25 +16,40 @@ describe("an explanation", () => {
     expect(rules).toEqual([
       {
         rule: "a.yaml:6 review s__y",
+        file: "a.yaml",
+        line: 6,
         list: "review",
         pattern: "s__y",
         reason: "Look twice",
+        when: null,
+        shadow: false,
+        condition: null,
         matched: true,
         won: true,
       },
       {
         rule: "a.yaml:3 allow s__x",
+        file: "a.yaml",
+        line: 3,
         list: "allow",
         pattern: "s__x",
         reason: null,
+        when: null,
+        shadow: false,
+        condition: null,
         matched: false,
         won: false,
       },
       {
         rule: "a.yaml:4 allow s__*",
+        file: "a.yaml",
+        line: 4,
         list: "allow",
         pattern: "s__*",
         reason: null,
+        when: null,
+        shadow: false,
+        condition: null,
         matched: true,
         won: false,
       },
@@ -44,8 +59,8 @@ describe("an explanation", () => {
   it("shows which files speak of the agent", () => {
     const { files } = explain(set, ask("s", "x", "cursor"));
     expect(files).toEqual([
-      { file: "a.yaml", agent: "claude", applies: false, default: null },
-      { file: "b.yaml", agent: "cursor", applies: true, default: null },
+      { file: "a.yaml", agent: "claude", applies: false, default: null, shadow: false },
+      { file: "b.yaml", agent: "cursor", applies: true, default: null, shadow: false },
     ]);
   });
 
@@ -59,5 +74,38 @@ describe("an explanation", () => {
   it("marks one winner only, of two rules that read alike", () => {
     const twice = setOf({ "a.yaml": "agent: claude\nallow: [s__x, s__x]" });
     expect(explain(twice, ask("s", "x")).rules.map(({ won }) => won)).toEqual([true, false]);
+  });
+
+  it("shows conditions, shadows, and the limits, hosts and rules for data beside them", () => {
+    const whole = setOf({
+      "a.yaml": [
+        "agent: claude",
+        "allow:",
+        "  - { action: s__x, when: 'args.n < 5' }",
+        "  - { action: s__x, when: 'args.n >= 5.0' }",
+        "  - { action: s__x, when: 'args.missing' }",
+        "  - { action: s__y, when: 'args.missing' }",
+        "block: [{ action: s__x, shadow: true }]",
+        "limits: [{ action: 's__*', concurrent: 1 }]",
+        "servers: { block: [evil.com] }",
+        "data: [{ detect: secrets, then: block, action: 't__*' }]",
+      ].join("\n"),
+    });
+    const { decision, rules, entries } = explain(whole, { ...ask("s", "x"), args: { n: 3 } });
+    expect(decision).toMatchObject({ decision: "BLOCK", error: true });
+    expect(rules.map(({ condition, matched, won, shadow }) => [condition, matched, won, shadow])).toEqual([
+      [null, true, false, true],
+      ["true", true, false, false],
+      ["false", false, false, false],
+      ["error: something it asks for is missing", true, true, false],
+      [null, false, false, false],
+    ]);
+    expect(entries.map(({ rule, kind, matched }) => [rule, kind, matched])).toEqual([
+      ["a.yaml:9 servers block evil.com", "servers", true],
+      ["a.yaml:10 data secrets", "data", false],
+      ["a.yaml:8 limits s__*", "limits", true],
+    ]);
+    const evil = { ...ask("s", "z"), args: { url: "https://evil.com" } };
+    expect(explain(whole, evil).entries[0]).toMatchObject({ won: true });
   });
 });

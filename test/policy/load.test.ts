@@ -144,6 +144,13 @@ describe("the revision", () => {
     ["pattern", "agent: a\nallow: [s__y]\n"],
     ["reason", "agent: a\nallow: [{ action: s__x, reason: r }]\n"],
     ["line, which decisions name", "agent: a\n\nallow: [s__x]\n"],
+    ["condition", "agent: a\nallow: [{ action: s__x, when: 'true' }]\n"],
+    ["shadow of a rule", "agent: a\nallow: [{ action: s__x, shadow: true }]\n"],
+    ["shadow of the file", "agent: a\nallow: [s__x]\nshadow: true\n"],
+    ["on_change", "agent: a\nallow: [s__x]\non_change: review\n"],
+    ["a limit", "agent: a\nallow: [s__x]\nlimits: [{ action: '*', concurrent: 1 }]\n"],
+    ["a host", "agent: a\nallow: [s__x]\nservers: { block: [a.org] }\n"],
+    ["a rule for data", "agent: a\nallow: [s__x]\ndata: [{ detect: secrets, then: block }]\n"],
     ["one rule more", "agent: a\nallow: [s__x, s__x]\n"],
   ])("changes with the %s", (_what, text) => {
     expect(revision({ "a.yaml": text })).not.toBe(revision({ "a.yaml": "agent: a\nallow: [s__x]\n" }));
@@ -152,5 +159,25 @@ describe("the revision", () => {
   it("changes with the expiry and with the name of the file", () => {
     expect(revision({ "a.yaml": review("1h") })).not.toBe(revision({ "a.yaml": review("2h") }));
     expect(revision({ "a.yaml": "agent: a" })).not.toBe(revision({ "b.yaml": "agent: a" }));
+  });
+
+  it("changes with everything an approval asks for", () => {
+    const asking = (terms: string) =>
+      revision({ "a.yaml": `agent: a\nreview: [{ action: s__x, approval: { ${terms} } }]` });
+    const terms = [
+      "quorum: 1",
+      "quorum: 2",
+      "approvers: [a]",
+      "approvers: [b]",
+      "reason: required",
+      "channels: [cli]",
+      "channels: [page]",
+      "grant: { uses: 1, expires: 1h }",
+      "grant: { uses: 2, expires: 1h }",
+      "grant: { uses: 1, expires: 2h }",
+      'grant: { uses: 1, expires: 1h, arguments: { p: "*" } }',
+      'grant: { uses: 1, expires: 1h, arguments: { p: "a*" } }',
+    ];
+    expect(new Set(terms.map(asking)).size).toBe(terms.length);
   });
 });

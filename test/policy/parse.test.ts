@@ -45,9 +45,13 @@ describe("a policy file", () => {
           reason: "Writing is public",
           file,
           line: 9,
-          expires: 1_800_000,
+          approval: { expires: 1_800_000 },
         },
       ],
+      limits: [],
+      hosts: [],
+      data: [],
+      onChange: null,
     });
   });
 
@@ -68,7 +72,7 @@ describe("a policy file", () => {
 
   it("takes a list with nothing in it as empty, and needs no list", () => {
     const read = parsePolicy("agent: a\nallow:\nblock: []\n", "p.yaml", { bareNames: false });
-    expect(read).toEqual({ file: "p.yaml", agent: "a", owner: null, default: null, rules: [] });
+    expect(read).toMatchObject({ agent: "a", owner: null, default: null, rules: [] });
   });
 
   it("takes an alias for what its anchor says, at the alias's own line", () => {
@@ -87,8 +91,111 @@ describe("a policy file", () => {
   });
 });
 
+describe("the whole format", () => {
+  const text = [
+    "agent: a",
+    "on_change: block",
+    "review:",
+    "  - action: mail__send",
+    "    when: 'args.to.size() > 5'",
+    "    shadow: true",
+    "    approval:",
+    "      approvers: [mail-team, leads, leads]",
+    "      quorum: 2",
+    "      reason: required",
+    "      expires: 30m",
+    "      channels: [page]",
+    '      grant: { uses: 5, expires: 30m, arguments: { path: "/srv/*" } }',
+    "limits:",
+    '  - { action: "mail__*", calls: 20, per: 1h, reason: Enough }',
+    '  - { action: "*", concurrent: 5, shadow: true }',
+    "servers:",
+    '  allow: ["*.Example.com.", { host: "B\u00fccher.de", action: "github__*" }]',
+    '  block: ["169.254.*", "[::1]"]',
+    "data:",
+    "  - { detect: secrets, in: [arguments, results], then: redact }",
+    '  - { detect: card_numbers, then: block, action: "mail__*" }',
+    "  - { detect: custom, name: ticket, pattern: 'TCK-[0-9]+', then: review, in: arguments }",
+  ].join("\n");
+  const file = "p.yaml";
+
+  it("is read into rules, limits, hosts and rules for data with their lines", () => {
+    const read = parsePolicy(text, file, { bareNames: false });
+    expect(read).toMatchObject({ onChange: "block" });
+    expect(read.rules).toEqual([
+      {
+        list: "review",
+        pattern: "mail__send",
+        reason: null,
+        file,
+        line: 4,
+        when: "args.to.size() > 5",
+        shadow: true,
+        approval: {
+          approvers: ["leads", "mail-team"],
+          quorum: 2,
+          reason: true,
+          expires: 1_800_000,
+          channels: ["page"],
+          grant: { uses: 5, expires: 1_800_000, arguments: { path: "/srv/*" } },
+        },
+      },
+    ]);
+    expect(read.limits).toEqual([
+      { pattern: "mail__*", of: { calls: 20, per: 3_600_000 }, reason: "Enough", file, line: 15 },
+      { pattern: "*", of: { concurrent: 5 }, reason: null, file, line: 16, shadow: true },
+    ]);
+    expect(read.hosts).toEqual([
+      { list: "block", host: "169.254.*", pattern: "*", reason: null, file, line: 19 },
+      { list: "block", host: "::1", pattern: "*", reason: null, file, line: 19 },
+      { list: "allow", host: "*.example.com", pattern: "*", reason: null, file, line: 18 },
+      { list: "allow", host: "xn--bcher-kva.de", pattern: "github__*", reason: null, file, line: 18 },
+    ]);
+    expect(read.data.map(({ file: _file, reason: _reason, ...rest }) => rest)).toEqual([
+      {
+        rule: "p.yaml:21 data secrets",
+        detect: "secrets",
+        name: "secrets",
+        pattern: null,
+        effect: "redact",
+        action: "*",
+        in: ["arguments", "results"],
+        line: 21,
+      },
+      {
+        rule: "p.yaml:22 data card_numbers",
+        detect: "card_numbers",
+        name: "card_numbers",
+        pattern: null,
+        effect: "block",
+        action: "mail__*",
+        in: ["arguments", "results"],
+        line: 22,
+      },
+      {
+        rule: "p.yaml:23 data ticket",
+        detect: "custom",
+        name: "ticket",
+        pattern: "TCK-[0-9]+",
+        effect: "review",
+        action: "*",
+        in: ["arguments"],
+        line: 23,
+      },
+    ]);
+  });
+
+  it("may be in shadow as a whole", () => {
+    const hidden = parsePolicy(`${text}\nshadow: true`, file, { bareNames: false });
+    expect(hidden.shadow).toBe(true);
+    for (const entry of [...hidden.rules, ...hidden.limits, ...hidden.hosts, ...hidden.data])
+      expect(entry.shadow).toBe(true);
+  });
+});
+
 const agentExpected = 'expected the name of an agent, or a pattern such as "claude-*"';
-const fileKeys = "expected agent, owner, default, allow, block, review";
+const fileKeys =
+  "expected agent, owner, default, on_change, shadow, allow, block, review, limits, servers, data";
 const wrong: ReadonlyArray<readonly [name: string, text: string, problem: string]> = [
   ["empty", "", "1:1: found nothing, expected a mapping with agent and the lists allow, block and review"],
   [
@@ -134,7 +241,7 @@ const wrong: ReadonlyArray<readonly [name: string, text: string, problem: string
   [
     "unknown key of an entry",
     "agent: a\nallow:\n  - action: s__x\n    resaon: y",
-    '4:5: allow[0]: found the unknown key "resaon" (did you mean "reason"?), expected action, reason',
+    '4:5: allow[0]: found the unknown key "resaon" (did you mean "reason"?), expected action, when, reason, shadow',
   ],
   [
     "entry without action",
@@ -144,7 +251,7 @@ const wrong: ReadonlyArray<readonly [name: string, text: string, problem: string
   [
     "entry a number",
     "agent: a\nallow: [s__x, 5]",
-    '2:15: allow[1]: found 5, expected a pattern such as "files__read_*", or a mapping with action and, where wanted, reason',
+    '2:15: allow[1]: found 5, expected a pattern such as "files__read_*", or a mapping with action and, where wanted, when and reason',
   ],
   [
     "empty pattern",
@@ -167,9 +274,29 @@ const wrong: ReadonlyArray<readonly [name: string, text: string, problem: string
     '3:26: block[0].action: found "rm", expected a pattern that names the server too: "files__rm" for one server, "*__rm" for all',
   ],
   [
-    "when",
-    "agent: a\nallow:\n  - action: s__x\n    when: 'true'",
-    '4:5: allow[0]: found "when", which this version of aegis does not support yet, expected a policy without it',
+    "condition with an unknown name",
+    "agent: a\nallow:\n  - action: s__x\n    when: 'agnt == \"a\"'",
+    '4:12: allow[0].when: found "agnt == \\"a\\"", expected a condition in CEL: unknown variable: agnt',
+  ],
+  [
+    "condition with types that do not fit, behind the first line of a block",
+    "agent: a\nallow:\n  - action: s__x\n    when: |\n      args.x == 1 &&\n        agent > 5",
+    '6:9: allow[0].when: found "args.x == 1 &&\\n  agent > 5\\n", expected a condition in CEL: no such overload: string > int',
+  ],
+  [
+    "condition that is no bool",
+    "agent: a\nallow:\n  - action: s__x\n    when: agent",
+    '4:11: allow[0].when: found "agent", expected a condition in CEL: it is of the type string, not true or false',
+  ],
+  [
+    "condition that ends too early",
+    "agent: a\nreview:\n  - { action: s__x, when: 'args.x ==' }",
+    '3:36: review[0].when: found "args.x ==", expected a condition in CEL: unexpected token: EOF',
+  ],
+  [
+    "condition with an expression that backtracks",
+    "agent: a\nblock:\n  - { action: s__x, when: 'args.x.matches(\"(?=a)\")' }",
+    '3:43: block[0].when: found "args.x.matches(\\"(?=a)\\")", expected a condition in CEL: the regular expression is not one of RE2: error parsing regexp: invalid or unsupported Perl syntax: `(?=`',
   ],
   [
     "approval under allow",
@@ -177,9 +304,59 @@ const wrong: ReadonlyArray<readonly [name: string, text: string, problem: string
     '3:21: allow[0]: found "approval" outside review, expected it under review only',
   ],
   [
-    "approvers",
-    "agent: a\nreview:\n  - action: s__x\n    approval: { approvers: [docs], expires: 1h }",
-    '4:17: review[0].approval: found "approvers", which this version of aegis does not support yet, expected a policy without it',
+    "quorum of nobody",
+    "agent: a\nreview:\n  - action: s__x\n    approval: { quorum: 0 }",
+    "4:25: review[0].approval.quorum: found 0, expected a whole number from 1 to 100",
+  ],
+  [
+    "unknown key of an approval",
+    "agent: a\nreview:\n  - action: s__x\n    approval: { aprovers: [a] }",
+    '4:17: review[0].approval: found the unknown key "aprovers" (did you mean "approvers"?), expected approvers, quorum, reason, expires, channels, grant',
+  ],
+  [
+    "unknown key of a grant",
+    "agent: a\nreview:\n  - action: s__x\n    approval: { grant: { use: 1, uses: 1, expires: 1h } }",
+    '4:26: review[0].approval.grant: found the unknown key "use" (did you mean "uses"?), expected uses, expires, arguments',
+  ],
+  [
+    "channel unknown",
+    "agent: a\nreview:\n  - { action: s__x, approval: { channels: [slack] } }",
+    '3:44: review[0].approval.channels[0]: found "slack", expected cli, page or client',
+  ],
+  [
+    "limit of neither kind",
+    'agent: a\nlimits:\n  - { action: "*", calls: 5 }',
+    "3:5: limits[0]: found a mapping, expected either calls and per, such as {calls: 20, per: 1h}, or concurrent alone",
+  ],
+  [
+    "limit of both kinds",
+    'agent: a\nlimits:\n  - { action: "*", calls: 5, per: 1h, concurrent: 2 }',
+    "3:5: limits[0]: found a mapping, expected either calls and per, such as {calls: 20, per: 1h}, or concurrent alone",
+  ],
+  [
+    "host with a path",
+    "agent: a\nservers:\n  block: [https://evil.com/x]",
+    '3:11: servers.block[0]: found "https://evil.com/x", expected the name of a host such as api.github.com or "*.example.com", without scheme, port and path',
+  ],
+  [
+    "detector unknown",
+    "agent: a\ndata:\n  - { detect: passwords, then: block }",
+    '3:15: data[0].detect: found "passwords", expected secrets, card_numbers, national_ids, custom',
+  ],
+  [
+    "custom detector without a pattern",
+    "agent: a\ndata:\n  - { detect: custom, name: t, then: block }",
+    "3:5: data[0]: found a mapping, expected name and pattern beside detect: custom",
+  ],
+  [
+    "custom detector that finds everything",
+    "agent: a\ndata:\n  - { detect: custom, name: t, pattern: 'x*', then: block }",
+    '3:41: data[0].pattern: found "x*", expected a regular expression that does not find the empty text',
+  ],
+  [
+    "place of data unknown",
+    "agent: a\ndata:\n  - { detect: secrets, then: block, in: [argument] }",
+    '3:42: data[0].in[0]: found "argument", expected arguments or results',
   ],
   [
     "expiry without unit",
@@ -226,12 +403,6 @@ const wrong: ReadonlyArray<readonly [name: string, text: string, problem: string
 describe("a wrong policy file names line, column, what was found and what was expected:", () => {
   it.each(wrong)("%s", (_name, text, problem) => {
     expect(problems(text)).toEqual([`policies/p.yaml:${problem}`]);
-  });
-
-  it.each(["limits", "servers", "data", "shadow"])("%s, which a later version understands", (key) => {
-    expect(problems(`agent: a\n${key}: {}`)).toEqual([
-      `policies/p.yaml:2:1: found "${key}", which this version of aegis does not support yet, expected a policy without it`,
-    ]);
   });
 
   it("syntax", () => {

@@ -23,6 +23,7 @@ import type { Logger } from "../../log.js";
 import type { Service } from "../service.js";
 import { Authentication, type Credential } from "./auth.js";
 import { spellNames } from "./compat/path-names.js";
+import { dashboardFiles } from "./dashboard-files.js";
 import { documentationRoutes, registerDocumentation } from "./documentation.js";
 import { answerError, answerUnroutable } from "./errors.js";
 import { healthRoutes } from "./health.js";
@@ -30,7 +31,7 @@ import { answerCors, foreign, type Hosts } from "./hosts.js";
 import { readLargeBodiesInTurn } from "./large-bodies.js";
 import { Metrics } from "./metrics.js";
 import { answerNotFound } from "./not-found.js";
-import { pages } from "./pages.js";
+import { PageSessions } from "./page-sessions.js";
 import { type Access, isAllowed, type Section } from "./permissions.js";
 import { securityHeaders, transportSecurity } from "./security-headers.js";
 import { createServer, type Tls } from "./server.js";
@@ -57,6 +58,8 @@ export interface RouteContext {
   readonly authentication: Authentication;
   readonly metrics: Metrics;
   readonly streams: Streams;
+  readonly sessions: PageSessions;
+  readonly hosts: Hosts;
   readonly settings: Settings;
   readonly log: Logger;
 }
@@ -85,6 +88,7 @@ declare module "fastify" {
   }
   interface FastifyContextConfig {
     access?: Access;
+    section?: Section;
   }
 }
 
@@ -98,6 +102,8 @@ export async function buildApp(options: AppOptions): Promise<App> {
   const streams = new Streams(log);
   const metrics = new Metrics(service, streams, log);
   const authentication = new Authentication(service, settings, metrics, log);
+  const secure = tls !== null || hosts.publicOrigin?.startsWith("https:") === true;
+  const sessions = new PageSessions(service, secure);
   const app: App = fastify({
     serverFactory: (handler) => createServer(handler, tls),
     // Our own log has what matters, without a child logger for every request.
@@ -134,9 +140,10 @@ export async function buildApp(options: AppOptions): Promise<App> {
     const problem = foreign(request, hosts);
     if (problem !== null) authentication.refuseForeign(request, problem);
     if (answerCors(request, reply, hosts)) return reply;
-    const { access } = request.routeOptions.config;
+    const { access, section } = request.routeOptions.config;
     if (access === "public") return;
-    request.credential = await authentication.prove(request);
+    // A page takes no header for it, and nothing else takes a cookie: what a browser sends by itself decides nothing.
+    request.credential = await (section === "people" ? sessions : authentication).prove(request);
     if (access !== undefined && !isAllowed(request.principal, access))
       authentication.refuseRole(request, access);
   });
@@ -144,18 +151,27 @@ export async function buildApp(options: AppOptions): Promise<App> {
   app.addHook("onResponse", async (request, reply) => metrics.answered(request, reply));
 
   const table = new TableCheck(app);
-  const context: RouteContext = { service, authentication, metrics, streams, settings, log };
+  const context: RouteContext = {
+    service,
+    authentication,
+    metrics,
+    streams,
+    sessions,
+    hosts,
+    settings,
+    log,
+  };
   await registerDocumentation(app);
   await table.register("core", async (scope) => {
     await healthRoutes(scope, context);
     await documentationRoutes(scope);
   });
-  for (const name of ["v1", "compat"] as const) {
+  for (const name of ["v1", "compat", "people"] as const) {
     const register = options.routes[name];
     if (register !== undefined) await table.register(name, (scope) => register(scope, context));
   }
   if (options.pages !== null) {
-    const register = pages(options.pages);
+    const register = dashboardFiles(options.pages);
     await table.register("pages", (scope) => register(scope, context));
   }
   app.setNotFoundHandler(answerNotFound(table.routes));

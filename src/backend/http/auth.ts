@@ -16,6 +16,8 @@ export interface Credential {
   readonly principal: Principal;
   /** Asks again: whether it would still be let in. */
   readonly stands: () => Promise<boolean>;
+  /** Of somebody who signed in on a page: what each of their forms carries. */
+  readonly form?: string;
 }
 
 const challenge = { "www-authenticate": ['Bearer realm="aegis"', 'Basic realm="aegis", charset="UTF-8"'] };
@@ -47,7 +49,11 @@ export class Authentication {
     // Not a failure: a browser asks without before it asks its user.
     if (sent.kind === "none") throw new HttpError(401, missing, challenge);
     if (sent.kind === "malformed") return this.fail(request, sent.reason, `Not accepted: ${sent.reason}.`);
-    const { token } = sent;
+    return this.proveToken(request, sent.token);
+  }
+
+  /** The same of a token that came in another way. */
+  async proveToken(request: FastifyRequest, token: string): Promise<Credential> {
     try {
       const principal = await this.principalOf(token);
       if (principal === null)
@@ -86,6 +92,18 @@ export class Authentication {
       caller === "gateway" ? "agent, with a token that names none" : caller,
     );
     throw new HttpError(403, `This takes the role ${wanted.join(" or ")}; the token's is ${principal.role}.`);
+  }
+
+  /** Somebody known wants to sign in on a page, where only who decides has something to do. */
+  refuseSignIn(principal: Principal): never {
+    this.logins.overstepped(
+      principal,
+      `${principal.name} wanted to sign in on a page; its role is ${principal.role}`,
+    );
+    throw new HttpError(
+      403,
+      `This token is of the role ${principal.role}, which decides nothing. Only approver and admin sign in here.`,
+    );
   }
 
   /** The request goes to, or comes from, somewhere else. */

@@ -27,6 +27,8 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   unknown_approval: 404,
   unknown_gateway: 404,
   unknown_token: 404,
+  unknown_grant: 404,
+  already_approved: 409,
   approval_differs: 409,
   approval_settled: 409,
   policy_invalid: 422,
@@ -47,7 +49,7 @@ export const errorBody = z
   })
   .describe("Why the request was refused");
 
-interface Answer {
+export interface Answer {
   readonly status: number;
   readonly detail: string | readonly Problem[];
   readonly code?: ErrorCode;
@@ -64,12 +66,7 @@ export function answerError(
   reply: FastifyReply,
   told: { readonly log: Logger; readonly metrics: { storeFault(): void } },
 ): FastifyReply {
-  const { status, detail, code, hint, headers = {} } = answerOf(thrown);
-  if (code === "backend_unavailable") told.metrics.storeFault();
-  if (status >= 500 && !(thrown instanceof HttpError)) {
-    const { method, routeOptions } = request;
-    told.log.error({ method, route: routeOptions.url, cause: thrown }, `request failed: ${reasonOf(thrown)}`);
-  }
+  const { status, detail, code, hint, headers = {} } = answerTo(thrown, request, told);
   const extra = isV1(request)
     ? { ...(code === undefined ? {} : { code }), ...(hint === undefined ? {} : { hint }) }
     : {};
@@ -79,6 +76,21 @@ export function answerError(
     .type("application/json; charset=utf-8")
     .serializer(JSON.stringify)
     .send({ detail, ...extra });
+}
+
+/** What there is to say; a fault of ours is logged, and counted. */
+export function answerTo(
+  thrown: unknown,
+  request: FastifyRequest,
+  told: { readonly log: Logger; readonly metrics: { storeFault(): void } },
+): Answer {
+  const answer = answerOf(thrown);
+  if (answer.code === "backend_unavailable") told.metrics.storeFault();
+  if (answer.status >= 500 && !(thrown instanceof HttpError)) {
+    const { method, routeOptions } = request;
+    told.log.error({ method, route: routeOptions.url, cause: thrown }, `request failed: ${reasonOf(thrown)}`);
+  }
+  return answer;
 }
 
 /** What the router itself refuses, before any hook: a path that is no path, or a segment over its limit. */

@@ -37,8 +37,24 @@ export function foreign(request: FastifyRequest, hosts: Hosts): string | null {
   if (request.headers.origin === undefined) return null;
   const origin = only(request, "origin");
   if (origin === null) return "the Origin header stands there twice";
-  if (origin === `${request.protocol}://${host.toLowerCase()}` || origin === hosts.publicOrigin) return null;
+  if (isOwnOrigin(origin, host, request, hosts)) return null;
   return hosts.origins.has(origin) ? null : "requests from this Origin are not accepted";
+}
+
+/**
+ * What is wrong with where a form comes from, or null: only our own pages have forms for us. Every browser of today says
+ * with a POST where it comes from.
+ */
+export function foreignForm(request: FastifyRequest, hosts: Hosts): string | null {
+  const [host, origin] = [only(request, "host"), only(request, "origin")];
+  if (host === null || origin === null || !isOwnOrigin(origin, host, request, hosts))
+    return "the form does not come from a page of this server";
+  const site = request.headers["sec-fetch-site"];
+  return site === undefined || site === "same-origin" ? null : "the form comes from another site";
+}
+
+function isOwnOrigin(origin: string, host: string, { protocol }: FastifyRequest, hosts: Hosts): boolean {
+  return origin === `${protocol}://${host.toLowerCase()}` || origin === hosts.publicOrigin;
 }
 
 function isOurs(authority: string, { names, everyAddress }: Hosts): boolean {

@@ -57,7 +57,10 @@ export const permissions = {
     "POST /v1/approvals/:id/detach": ["agent"],
     "GET /v1/approvals": people,
     "GET /v1/approvals/:id": anyone,
+    "GET /v1/approvals/:id/context": people,
     "POST /v1/approvals/:id/decision": decider,
+    "GET /v1/grants": people,
+    "POST /v1/grants/:id/revoke": decider,
 
     "GET /v1/ledger": reader,
     "GET /v1/ledger/verify": reader,
@@ -67,6 +70,10 @@ export const permissions = {
     "GET /v1/tokens": ["admin"],
     "POST /v1/tokens": ["admin"],
     "POST /v1/tokens/:id/revoke": ["admin"],
+
+    "POST /v1/tools/sightings": ["agent"],
+    "GET /v1/tools": people,
+    "POST /v1/tools/accept": ["admin"],
 
     "GET /v1/policies": people,
     "GET /v1/policies/revisions": people,
@@ -99,6 +106,16 @@ export const permissions = {
     "POST /agents/:name/toggle": ["admin"],
     "GET /approvals/pending": people,
     "POST /approvals/:id/decide": decider,
+  },
+  /** Pages for people: whoever signed in on one, and no other credential. */
+  people: {
+    "GET /sign-in": "public",
+    "POST /sign-in": "public",
+    "POST /sign-out": decider,
+    "GET /approvals": decider,
+    "GET /approvals/:id": decider,
+    "GET /approvals/:id/arguments": decider,
+    "POST /approvals/:id": decider,
   },
   /** The dashboard's files, with `--static`. */
   pages: {

@@ -26,7 +26,7 @@ export class TableCheck {
           // One registration of several methods has one access: of rows that differ, the narrower would be lost.
           const differs = route.config?.access !== undefined && route.config.access !== access;
           if (access === null || differs) continue;
-          route.config = { ...route.config, access };
+          route.config = { ...route.config, access, section };
           this.unplaced.delete(row);
           this.routes.set(method, (this.routes.get(method) ?? new Set()).add(route.url));
         }

@@ -46,14 +46,17 @@ export class Chain {
     /** Records that may follow a checkpoint before the next one. */
     readonly every: number,
   ) {
-    // With the number of the policy revision in force and the newest checkpoint: one question, asked in every transaction.
+    // With the number of the policy revision in force, the newest checkpoint, and whether what is pinned of tools changed:
+    // one question, asked in every transaction.
     this.selectHead = writer.prepare(
       `SELECT (SELECT id FROM ledger ORDER BY id DESC LIMIT 1) AS id,
               (SELECT hash FROM ledger ORDER BY id DESC LIMIT 1) AS hash,
               (SELECT max(number) FROM policy_revisions) AS policy,
               (SELECT max(id) FROM signed_records) AS signed,
               (SELECT until FROM signed_records ORDER BY id DESC LIMIT 1) AS until,
-              (SELECT 1 FROM moved_calls LIMIT 1) AS rotated`,
+              (SELECT 1 FROM moved_calls LIMIT 1) AS rotated,
+              (SELECT value FROM counters WHERE name = 'tools') AS tools,
+              (SELECT 1 FROM running_calls LIMIT 1) AS running`,
     );
     this.selectMoved = writer.prepare(
       `SELECT call FROM moved_calls WHERE call IN (${Array.from({ length: ROWS }, () => "?").join(", ")})`,
@@ -67,7 +70,13 @@ export class Chain {
   }
 
   /** Inside a transaction: nobody appends between this and its commit. */
-  async head(): Promise<{ readonly head: Head; readonly policy: number }> {
+  async head(): Promise<{
+    readonly head: Head;
+    readonly policy: number;
+    readonly tools: number;
+    /** Some calls that run are counted. */
+    readonly running: boolean;
+  }> {
     const found = (await this.selectHead.get()) as {
       id: number | null;
       hash: string | null;
@@ -75,6 +84,8 @@ export class Chain {
       signed: number | null;
       until: number | null;
       rotated: number | null;
+      tools: number;
+      running: number | null;
     };
     const { id, hash: newest, signed, until, rotated } = found;
     return {
@@ -86,6 +97,8 @@ export class Chain {
         rotated: rotated !== null,
       },
       policy: found.policy ?? 0,
+      tools: found.tools,
+      running: found.running !== null,
     };
   }
 

@@ -2,7 +2,7 @@ import type { Evidence, VerifyReport } from "../../client/backend.js";
 import type { Anchor } from "./anchor-file.js";
 import { BodyReader } from "./body.js";
 import { recordHash } from "./chain.js";
-import { recordKey } from "./record.js";
+import { ofResult, recordKey } from "./record.js";
 import { sealProblem, signedKinds, type TrustedKeys } from "./signature.js";
 
 /** A record as it stands in the store; in an export the columns are what the body says. */
@@ -195,6 +195,8 @@ export class LedgerCheck {
     const { call, kind, decision } = this.reader;
     if (call === null) return;
     // The text of a column is a copy of its own: a part of the body would keep all of it in memory.
+    // What is decided about an answer ends with that: its call has the outcome.
+    if (call.endsWith(ofResult)) return;
     if (kind === "decision" && decision === "ALLOW") this.open.add(key ?? Buffer.from(call).toString());
     // An outcome, or the refusal of a new lease.
     else this.open.delete(call);

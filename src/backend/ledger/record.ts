@@ -1,7 +1,8 @@
 /**
  * `report` and `thought`: what an agent's own code says of itself (the SDK). `tool`: a tool's definition was seen,
- * changed or accepted. `export`: somebody took records out. `checkpoint`: a signature over everything before it.
- * `rotation`: the oldest records went into a segment file.
+ * changed or accepted. `grant`: calls were let through ahead of their coming, or that has ended. `export`: somebody took
+ * records out. `checkpoint`: a signature over everything before it. `rotation`: the oldest records went into a segment
+ * file.
  */
 export const recordKinds = [
   "decision",
@@ -15,6 +16,7 @@ export const recordKinds = [
   "gateway",
   "server",
   "tool",
+  "grant",
   "refused",
   "login_refused",
   "report",
@@ -43,6 +45,14 @@ export interface Entry {
   readonly reason?: string;
   readonly revision?: string;
   readonly approval?: number;
+  /** Id of a grant: of a decision, the one that let the call through. */
+  readonly grant?: number;
+  /** What rules for data found: `secrets in arguments: redacted`. */
+  readonly findings?: string;
+  /** What would have been decided if the rules in shadow counted, where that differs: `BLOCK file.yaml:3 block x__*`. */
+  readonly shadow?: string;
+  /** A decision about the answer to a call, not about the call. */
+  readonly stage?: "result";
   /** Id of a token. */
   readonly token?: number;
   readonly digest?: string;
@@ -110,8 +120,10 @@ export function recordBody(entry: Entry, id: number, at: string, prev: string): 
   if (entry.digest !== undefined) body += `"digest":"${entry.digest}",`;
   if (entry.duration !== undefined) body += `"duration":${JSON.stringify(entry.duration)},`;
   if (entry.every !== undefined) body += `"every":${entry.every},`;
+  if (entry.findings !== undefined) body += `"findings":${quoted(entry.findings)},`;
   if (entry.first_id !== undefined) body += `"first_id":${entry.first_id},`;
   if (entry.gateway !== undefined) body += `"gateway":${quoted(entry.gateway)},`;
+  if (entry.grant !== undefined) body += `"grant":${entry.grant},`;
   body += `"id":${id},`;
   if (entry.key_id !== undefined) body += `"key_id":"${entry.key_id}",`;
   body += `"kind":"${entry.kind}",`;
@@ -127,7 +139,9 @@ export function recordBody(entry: Entry, id: number, at: string, prev: string): 
   if (entry.segment !== undefined) body += `,"segment":${quoted(entry.segment)}`;
   if (entry.segment_hash !== undefined) body += `,"segment_hash":"${entry.segment_hash}"`;
   if (entry.server !== undefined) body += `,"server":${quoted(entry.server)}`;
+  if (entry.shadow !== undefined) body += `,"shadow":${quoted(entry.shadow)}`;
   if (entry.signature !== undefined) body += `,"signature":"${entry.signature}"`;
+  if (entry.stage !== undefined) body += `,"stage":"${entry.stage}"`;
   if (entry.status !== undefined) body += `,"status":${quoted(entry.status)}`;
   if (entry.token !== undefined) body += `,"token":${entry.token}`;
   if (entry.tool !== undefined) body += `,"tool":${quoted(entry.tool)}`;
@@ -148,6 +162,9 @@ export function recordKey(entry: {
   if (entry.kind === "outcome") return outcomeKey(entry.call);
   return entry.kind === "decision" && entry.release === undefined ? entry.call : null;
 }
+
+/** Behind the id of a call: the id under which its answer is decided. */
+export const ofResult = ".result";
 
 /** The key of the record that says how the call ended. */
 export function outcomeKey(call: string): string {

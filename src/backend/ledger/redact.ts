@@ -1,3 +1,4 @@
+import { replaced, secretsIn } from "../../secret-forms.js";
 import { visible } from "../../visible.js";
 import { nameProblem } from "../names.js";
 
@@ -28,33 +29,6 @@ const secretWords = new Set([
   "sid",
   "sessionid",
 ]);
-
-/**
- * Secrets that show by their form. Every run is bounded or ends where a class ends, so that no input takes more than
- * quadratic time in its length, which is at most {@link READ}.
- */
-const secretForms = new RegExp(
-  [
-    "-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----[^]*?(?:-----END [A-Z0-9 ]{0,60}-----|$)",
-    "(?<=\\b[a-z][a-z0-9+.-]{1,20}://)[^\\s/?#]{1,300}(?=@)",
-    "(?<=(?:password|passwd|passphrase|secret|token|api[-_]?key|access[-_]?key|private[-_]?key|authorization|cookie)" +
-      "[\"']?\\s{0,3}[=:]\\s{0,3}[\"']?)(?:(?:bearer|basic|token)\\s{1,3})?[^\\s\"'&;,]{3,}",
-    "(?<=\\b(?:bearer|basic)\\s{1,3})[a-z0-9._~+/=-]{8,}",
-    "\\bsk[-_][a-z0-9_-]{16,}",
-    "\\bgh[pousr]_[a-z0-9]{16,}",
-    "\\bgithub_pat_[a-z0-9_]{16,}",
-    "\\bglpat-[a-z0-9_-]{16,}",
-    "\\b(?:AKIA|ASIA)[A-Z0-9]{16}",
-    "\\bAIza[a-z0-9_-]{30,}",
-    "\\bxox[a-z]-[a-z0-9-]{8,}",
-    "\\baegis_[a-z0-9_-]{32,}",
-    "\\beyJ[a-z0-9_-]{8,}\\.[a-z0-9_-]{4,}(?:\\.[a-z0-9_-]*)?",
-  ].join("|"),
-  "gi",
-);
-
-/** What all {@link secretForms} have in common, found in one pass: most strings hold none of it. */
-const suspicious = /[-_]|:\/\/|[=:]|bearer|basic|eyJ|AKIA|ASIA|AIza/i;
 
 /**
  * Lone surrogates are not well-formed, and SQLite cuts a text at NUL. What some readers take for the end of a line, and
@@ -165,7 +139,8 @@ export function escapeSeparators(json: string): string {
 }
 
 function redactForms(text: string): string {
-  return text.length >= 8 && suspicious.test(text) ? text.replace(secretForms, REDACTED) : text;
+  const found = secretsIn(text);
+  return found.length === 0 ? text : replaced(text, found, REDACTED);
 }
 
 function isSecret(key: string, value: unknown): boolean {

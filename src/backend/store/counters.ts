@@ -18,7 +18,10 @@ export class Counters {
   }
 
   /** The last of `count` new ones. */
-  async next(name: "approvals" | "events" | "tokens" | "policy_revisions", count = 1): Promise<number> {
+  async next(
+    name: "approvals" | "events" | "grants" | "tokens" | "tools" | "policy_revisions",
+    count = 1,
+  ): Promise<number> {
     return ((await this.increment.get(count, name)) as { value: number }).value;
   }
 }

@@ -174,6 +174,106 @@ const migrations: readonly string[] = [
   -- Only an open approval is waited on.
   CREATE INDEX approvals_waited ON approvals (digest, waiter_gateway) WHERE waiter_gateway IS NOT NULL;
   `,
+  `
+  -- What an approval asks for beside one approver (JSON; null: nothing), what it was asked under, and which pinning of
+  -- the tool it was shown with.
+  ALTER TABLE approvals ADD COLUMN requirement TEXT;
+  ALTER TABLE approvals ADD COLUMN revision TEXT;
+  ALTER TABLE approvals ADD COLUMN tool_version INTEGER;
+
+  -- Who said yes.
+  CREATE TABLE approval_votes (
+    approval INTEGER NOT NULL,
+    voter    TEXT NOT NULL,
+    token    INTEGER,
+    at       INTEGER NOT NULL,
+    reason   TEXT NOT NULL,
+    grant_uses    INTEGER,          -- what this person would grant beyond the one call
+    grant_expires INTEGER,
+    PRIMARY KEY (approval, voter)
+  );
+  INSERT INTO approval_votes (approval, voter, token, at, reason)
+    SELECT id, decided_by, decided_token, decided_at, coalesce(decided_reason, '') FROM approvals
+    WHERE status IN ('approved', 'consumed') AND decided_by IS NOT NULL AND decided_at IS NOT NULL;
+
+  -- Calls that an approver let through ahead of their coming.
+  CREATE TABLE grants (
+    id           INTEGER PRIMARY KEY,
+    approval     INTEGER NOT NULL,
+    agent        TEXT NOT NULL,
+    principal    TEXT NOT NULL,
+    server       TEXT NOT NULL,
+    tool         TEXT NOT NULL,
+    action       TEXT NOT NULL,
+    definition   TEXT NOT NULL,
+    tool_version INTEGER,
+    arguments    TEXT NOT NULL,    -- JSON: patterns by argument
+    rest         TEXT NOT NULL,    -- HMAC over all that may not differ, hex
+    uses         INTEGER NOT NULL,
+    used         INTEGER NOT NULL DEFAULT 0,
+    created_at   INTEGER NOT NULL,
+    expires_at   INTEGER NOT NULL,
+    given_by     TEXT NOT NULL,
+    given_token  INTEGER,
+    status       TEXT NOT NULL CHECK (status IN ('active', 'used', 'expired', 'revoked', 'void')),
+    ended_at     INTEGER,
+    ended_by     TEXT
+  );
+  CREATE INDEX grants_active ON grants (agent, action) WHERE status = 'active';
+
+  -- What servers offer, by the hash of its canonical form.
+  CREATE TABLE definitions (hash TEXT PRIMARY KEY, text TEXT NOT NULL);
+
+  -- What is pinned, of every agent; the tool without a name is the server's instructions.
+  CREATE TABLE tools (
+    agent       TEXT NOT NULL,
+    server      TEXT NOT NULL,
+    tool        TEXT NOT NULL,
+    state       TEXT NOT NULL CHECK (state IN ('accepted', 'new', 'added', 'changed')),
+    pinned      TEXT NOT NULL,     -- hash of what was accepted, or seen first
+    seen        TEXT NOT NULL,     -- hash of what is offered now
+    version     INTEGER NOT NULL,     -- one more with every change: there and back again are two
+    flags       TEXT NOT NULL,     -- JSON
+    seen_at     INTEGER NOT NULL,
+    changed_at  INTEGER NOT NULL,
+    accepted_at INTEGER,
+    accepted_by TEXT,
+    PRIMARY KEY (agent, server, tool)
+  );
+
+  -- How many calls were let through, for the limits and conditions that ask: by what they are counted for, and in slots
+  -- of so many milliseconds.
+  CREATE TABLE call_counts (
+    agent   TEXT NOT NULL,
+    pattern TEXT NOT NULL,
+    width   INTEGER NOT NULL,
+    slot    INTEGER NOT NULL,
+    count   INTEGER NOT NULL,
+    PRIMARY KEY (agent, pattern, width, slot)
+  );
+  CREATE INDEX call_counts_slot ON call_counts (width, slot);
+
+  -- Calls that run, of agents with a limit on that.
+  CREATE TABLE running_calls (
+    call       TEXT PRIMARY KEY,
+    agent      TEXT NOT NULL,
+    action     TEXT NOT NULL,
+    gateway    TEXT NOT NULL,
+    started_at INTEGER NOT NULL
+  );
+  CREATE INDEX running_calls_agent ON running_calls (agent);
+
+  -- People who signed in on a page.
+  CREATE TABLE sessions (
+    hash       TEXT PRIMARY KEY,   -- SHA-256 of what the cookie holds, hex
+    principal  TEXT NOT NULL,      -- JSON
+    token      INTEGER,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL
+  );
+
+  INSERT INTO counters (name, value) VALUES ('grants', 0), ('tools', 0);
+  `,
 ];
 
 /** The version this program writes. */

@@ -190,6 +190,106 @@ export const postgresMigrations: readonly string[] = [
     FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse();
   ALTER TABLE moved_calls ENABLE ALWAYS TRIGGER moved_calls_change;
   `,
+  `
+  -- What an approval asks for beside one approver (JSON; null: nothing), what it was asked under, and which pinning of
+  -- the tool it was shown with.
+  ALTER TABLE approvals ADD COLUMN requirement TEXT COLLATE "C";
+  ALTER TABLE approvals ADD COLUMN revision TEXT COLLATE "C";
+  ALTER TABLE approvals ADD COLUMN tool_version BIGINT;
+
+  -- Who said yes.
+  CREATE TABLE approval_votes (
+    approval BIGINT NOT NULL,
+    voter    TEXT COLLATE "C" NOT NULL,
+    token    BIGINT,
+    at       BIGINT NOT NULL,
+    reason   TEXT COLLATE "C" NOT NULL,
+    grant_uses    BIGINT,          -- what this person would grant beyond the one call
+    grant_expires BIGINT,
+    PRIMARY KEY (approval, voter)
+  );
+  INSERT INTO approval_votes (approval, voter, token, at, reason)
+    SELECT id, decided_by, decided_token, decided_at, coalesce(decided_reason, '') FROM approvals
+    WHERE status IN ('approved', 'consumed') AND decided_by IS NOT NULL AND decided_at IS NOT NULL;
+
+  -- Calls that an approver let through ahead of their coming.
+  CREATE TABLE grants (
+    id           BIGINT PRIMARY KEY,
+    approval     BIGINT NOT NULL,
+    agent        TEXT COLLATE "C" NOT NULL,
+    principal    TEXT COLLATE "C" NOT NULL,
+    server       TEXT COLLATE "C" NOT NULL,
+    tool         TEXT COLLATE "C" NOT NULL,
+    action       TEXT COLLATE "C" NOT NULL,
+    definition   TEXT COLLATE "C" NOT NULL,
+    tool_version BIGINT,
+    arguments    TEXT COLLATE "C" NOT NULL,    -- JSON: patterns by argument
+    rest         TEXT COLLATE "C" NOT NULL,    -- HMAC over all that may not differ, hex
+    uses         BIGINT NOT NULL,
+    used         BIGINT NOT NULL DEFAULT 0,
+    created_at   BIGINT NOT NULL,
+    expires_at   BIGINT NOT NULL,
+    given_by     TEXT COLLATE "C" NOT NULL,
+    given_token  BIGINT,
+    status       TEXT COLLATE "C" NOT NULL CHECK (status IN ('active', 'used', 'expired', 'revoked', 'void')),
+    ended_at     BIGINT,
+    ended_by     TEXT COLLATE "C"
+  ) WITH (fillfactor = 50);
+  CREATE INDEX grants_active ON grants (agent, action) WHERE status = 'active';
+
+  -- What servers offer, by the hash of its canonical form.
+  CREATE TABLE definitions (hash TEXT COLLATE "C" PRIMARY KEY, text TEXT COLLATE "C" NOT NULL);
+
+  -- What is pinned, of every agent; the tool without a name is the server's instructions.
+  CREATE TABLE tools (
+    agent       TEXT COLLATE "C" NOT NULL,
+    server      TEXT COLLATE "C" NOT NULL,
+    tool        TEXT COLLATE "C" NOT NULL,
+    state       TEXT COLLATE "C" NOT NULL CHECK (state IN ('accepted', 'new', 'added', 'changed')),
+    pinned      TEXT COLLATE "C" NOT NULL,     -- hash of what was accepted, or seen first
+    seen        TEXT COLLATE "C" NOT NULL,     -- hash of what is offered now
+    version     BIGINT NOT NULL,     -- one more with every change: there and back again are two
+    flags       TEXT COLLATE "C" NOT NULL,     -- JSON
+    seen_at     BIGINT NOT NULL,
+    changed_at  BIGINT NOT NULL,
+    accepted_at BIGINT,
+    accepted_by TEXT COLLATE "C",
+    PRIMARY KEY (agent, server, tool)
+  );
+
+  -- How many calls were let through, for the limits and conditions that ask: by what they are counted for, and in slots
+  -- of so many milliseconds.
+  CREATE TABLE call_counts (
+    agent   TEXT COLLATE "C" NOT NULL,
+    pattern TEXT COLLATE "C" NOT NULL,
+    width   BIGINT NOT NULL,
+    slot    BIGINT NOT NULL,
+    count   BIGINT NOT NULL,
+    PRIMARY KEY (agent, pattern, width, slot)
+  ) WITH (fillfactor = 50);
+  CREATE INDEX call_counts_slot ON call_counts (width, slot);
+
+  -- Calls that run, of agents with a limit on that.
+  CREATE TABLE running_calls (
+    call       TEXT COLLATE "C" PRIMARY KEY,
+    agent      TEXT COLLATE "C" NOT NULL,
+    action     TEXT COLLATE "C" NOT NULL,
+    gateway    TEXT COLLATE "C" NOT NULL,
+    started_at BIGINT NOT NULL
+  );
+  CREATE INDEX running_calls_agent ON running_calls (agent);
+
+  -- People who signed in on a page.
+  CREATE TABLE sessions (
+    hash       TEXT COLLATE "C" PRIMARY KEY,   -- SHA-256 of what the cookie holds, hex
+    principal  TEXT COLLATE "C" NOT NULL,      -- JSON
+    token      BIGINT,
+    created_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+  );
+
+  INSERT INTO counters (name, value) VALUES ('grants', 0), ('tools', 0);
+  `,
 ];
 
 /** The version of the schema that this program writes. */

@@ -1,9 +1,9 @@
 /** The thread in which the backend of a gateway, or of `aegis backend`, runs, or arguments are read: see `threaded.ts`. */
 import { parentPort } from "node:worker_threads";
 import { createLogger } from "../../log.js";
-import type { PreparedIntent } from "../decisions.js";
 import { redactArguments } from "../ledger/redact.js";
 import { openBackend } from "../open-backend.js";
+import type { PreparedIntent } from "../prepare.js";
 import type { Service } from "../service.js";
 import { readArguments } from "../unread-intent.js";
 import {
@@ -90,11 +90,14 @@ function answer(id: number, work: () => Promise<unknown>): void {
   }
 }
 
+/** Its arguments are parsed when a rule looks at them, and once. */
 function whole(intent: SentIntent): PreparedIntent {
+  let parsed: { readonly value: unknown } | null = null;
   return {
     ...intent,
     get parsed(): unknown {
-      return intent.arguments === "" ? {} : JSON.parse(intent.arguments);
+      parsed ??= { value: intent.arguments === "" ? {} : JSON.parse(intent.arguments) };
+      return parsed.value;
     },
   };
 }

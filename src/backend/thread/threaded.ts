@@ -174,6 +174,12 @@ class Thread implements Service {
   approvals = this.plain("approvals");
   approval = this.plain("approval");
   decideApproval = this.plain("decideApproval");
+  approvalContext = this.plain("approvalContext");
+  sight = this.plain("sight");
+  grants = this.plain("grants");
+  revokeGrant = this.plain("revokeGrant");
+  pinnedTools = this.plain("pinnedTools");
+  acceptTools = this.plain("acceptTools");
   records = this.plain("records");
   verify = this.plain("verify");
   createToken = this.plain("createToken");
@@ -198,9 +204,14 @@ class Thread implements Service {
   reported = this.plain("reported");
   rulesOf = this.plain("rulesOf");
   agent = this.plain("agent");
+  openSession = this.plain("openSession");
+  session = this.plain("session");
+  endSession = this.plain("endSession");
   policy = this.plain("policy");
   revisions = this.plain("revisions");
   publish = this.plain("publish");
+  adoptPolicies = this.plain("adoptPolicies");
+  recordRefusedPolicies = this.plain("recordRefusedPolicies");
   publicKey = this.plain("publicKey");
   recordExport = this.plain("recordExport");
   stats = this.plain("stats");
@@ -222,9 +233,21 @@ class Thread implements Service {
   }
 
   private async read(intent: UnreadIntent): Promise<SentIntent> {
-    const { call, gateway, agent, principal, server, tool, action, definition } = intent;
-    const names = { call, gateway, agent, principal, server, tool, action, definition };
-    return { ...names, arguments: intent.arguments, redacted: await this.reader.read(intent.arguments) };
+    const { call, gateway, agent, principal, server, tool, action, definition, client, stage } = intent;
+    return {
+      call,
+      gateway,
+      agent,
+      principal,
+      server,
+      tool,
+      action,
+      definition,
+      arguments: intent.arguments,
+      redacted: await this.reader.read(intent.arguments),
+      ...(client === undefined ? {} : { client }),
+      ...(stage === undefined ? {} : { stage }),
+    };
   }
 
   private plain<M extends PlainMethod>(method: M): Service[M] {

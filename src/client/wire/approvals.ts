@@ -1,5 +1,6 @@
 import { z } from "zod";
-import type { Approval } from "../backend.js";
+import { channels, type Requirement } from "../../requirement.js";
+import type { Approval, ApprovalContext, DecisionOptions } from "../backend.js";
 import { callField, idField, numberInQuery, reasonField, textField, timeField } from "./fields.js";
 
 export const approvalStatusField = z.enum(["pending", "approved", "denied", "expired", "void", "consumed"]);
@@ -17,6 +18,23 @@ export const approvalsQuery = z.strictObject({
 /** The id of an approval in a path. */
 export const approvalParams = z.strictObject({ id: numberInQuery(1, Number.MAX_SAFE_INTEGER) });
 
+const grantTermsWire = z.object({
+  uses: z.number().int().positive(),
+  expires_ms: z.number().int().positive(),
+  arguments: z.record(z.string(), z.string()),
+});
+
+/** What deciding takes. */
+export const requirementWire = z.object({
+  approvers: z.array(z.array(z.string())).meta({
+    description: "Who approves is in one group of each list.",
+  }),
+  quorum: z.number().int().positive().meta({ description: "Distinct people who must approve." }),
+  reason: z.boolean().meta({ description: "An approval needs a reason." }),
+  channels: z.array(z.enum(channels)),
+  grant: grantTermsWire.nullable().meta({ description: "What may be granted beyond this one call." }),
+});
+
 export const approvalWire = z.object({
   id: idField,
   agent: z.string(),
@@ -31,6 +49,12 @@ export const approvalWire = z.object({
   rule: z.string().nullable(),
   reason: z.string(),
   digest: z.string().meta({ description: "What the approval binds; sent back with the decision." }),
+  redacted: z.string().meta({ description: "JSON text: what the ledger holds of the arguments." }),
+  revision: z.string().nullable().optional().meta({ description: "The policy it was asked under." }),
+  requirement: requirementWire,
+  votes: z
+    .array(z.object({ by: z.string(), at: timeField, reason: z.string() }))
+    .meta({ description: "Who has approved so far." }),
   waiting: z.boolean().meta({ description: "False: the caller is gone." }),
   created_at: timeField,
   expires_at: timeField,
@@ -53,15 +77,73 @@ export const decisionRequest = z.strictObject({
   digest: textField(256).optional().meta({
     description: "The digest of what the approver saw: where the approval has another, nothing is decided.",
   }),
+  grant: z
+    .strictObject({
+      uses: z.int().min(1).optional(),
+      expires_ms: z.int().min(1).optional(),
+    })
+    .optional()
+    .meta({
+      description: "Grants the same to calls like this one: all that its requirement offers, or less of it.",
+    }),
+});
+
+/** `GET /v1/approvals/:id/context`. */
+export const contextWire = z.object({
+  definition: z.string().nullable().meta({ description: "The tool as it was shown, JSON text." }),
+  previous: z
+    .object({
+      id: idField,
+      redacted: z.string(),
+      decided_by: z.string().nullable(),
+      decided_at: timeField.nullable(),
+      definition: z.string().nullable(),
+    })
+    .nullable()
+    .meta({ description: "The newest approval of this agent and action that was used." }),
+  alike: z.array(idField).meta({ description: "The open approvals of the very same call." }),
 });
 
 /** `POST /v1/approvals/:id/detach`. */
 export const detachRequest = z.strictObject({ call: callField });
 
+/** As {@link DecisionOptions} has it. */
+export function grantFromRequest({
+  uses,
+  expires_ms,
+}: NonNullable<z.infer<typeof decisionRequest>["grant"]>): NonNullable<DecisionOptions["grant"]> {
+  return {
+    ...(uses === undefined ? {} : { uses }),
+    ...(expires_ms === undefined ? {} : { expires: expires_ms }),
+  };
+}
+
+export function contextToWire({ definition, previous, alike }: ApprovalContext): z.infer<typeof contextWire> {
+  if (previous === null) return { definition, previous, alike: [...alike] };
+  const { decidedBy, decidedAt, ...same } = previous;
+  return {
+    definition,
+    previous: { ...same, decided_by: decidedBy, decided_at: decidedAt },
+    alike: [...alike],
+  };
+}
+
+export function contextFromWire({
+  definition,
+  previous,
+  alike,
+}: z.infer<typeof contextWire>): ApprovalContext {
+  if (previous === null) return { definition, previous, alike };
+  const { decided_by, decided_at, ...same } = previous;
+  return { definition, previous: { ...same, decidedBy: decided_by, decidedAt: decided_at }, alike };
+}
+
 export function approvalToWire(approval: Approval): ApprovalWire {
-  const { createdAt, expiresAt, decidedAt, decidedBy, decidedReason, ...same } = approval;
+  const { createdAt, expiresAt, decidedAt, decidedBy, decidedReason, requirement, votes, ...same } = approval;
   return {
     ...same,
+    requirement: requirementToWire(requirement),
+    votes: [...votes],
     created_at: createdAt,
     expires_at: expiresAt,
     decided_at: decidedAt,
@@ -71,13 +153,37 @@ export function approvalToWire(approval: Approval): ApprovalWire {
 }
 
 export function approvalFromWire(wire: ApprovalWire): Approval {
-  const { created_at, expires_at, decided_at, decided_by, decided_reason, ...same } = wire;
+  const { created_at, expires_at, decided_at, decided_by, decided_reason, requirement, revision, ...same } =
+    wire;
   return {
     ...same,
+    ...(revision === undefined ? {} : { revision }),
+    requirement: requirementFromWire(requirement),
     createdAt: created_at,
     expiresAt: expires_at,
     decidedAt: decided_at,
     decidedBy: decided_by,
     decidedReason: decided_reason,
+  };
+}
+
+function requirementToWire({
+  approvers,
+  grant,
+  channels: by,
+  ...same
+}: Requirement): z.infer<typeof requirementWire> {
+  return {
+    ...same,
+    approvers: approvers.map((groups) => [...groups]),
+    channels: [...by],
+    grant: grant && { uses: grant.uses, expires_ms: grant.expires, arguments: { ...grant.arguments } },
+  };
+}
+
+function requirementFromWire({ grant, ...same }: z.infer<typeof requirementWire>): Requirement {
+  return {
+    ...same,
+    grant: grant && { uses: grant.uses, expires: grant.expires_ms, arguments: grant.arguments },
   };
 }

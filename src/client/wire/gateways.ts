@@ -90,6 +90,7 @@ export const gatewayEventWire: z.ZodType<BackendEvent> = z.discriminatedUnion("k
   z.object({ kind: z.literal("approval"), id: idField, status: approvalStatusField }),
   z.object({ kind: z.literal("token"), id: idField }),
   z.object({ kind: z.literal("policy"), revision: z.string() }),
+  z.object({ kind: z.literal("tools"), agent: z.string() }),
 ]);
 
 /**

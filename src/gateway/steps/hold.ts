@@ -1,20 +1,16 @@
 import type { Approval, ApprovalStatus, Waiting } from "../../client/backend.js";
 import { type Call, type CallResult, refusedBy } from "../call.js";
 import type { Step } from "../pipeline.js";
-import type { AbortCause } from "../request.js";
 import type { Services } from "../services.js";
 import { accept } from "./authorize.js";
-
-/** A client that sent a progress token hears every 5 s that its call is alive; most reset their time-out on it. */
-const PROGRESS_EVERY = 5000;
-
-type Ended = Exclude<ApprovalStatus, "pending"> | "timeout" | AbortCause;
+import { decided } from "./person.js";
 
 /**
  * Suspends a call on REVIEW until a person has decided, at most `hold.wait`. Leaving does not touch the approval: it
  * waits for the repeat of the call until it expires (`policy.md`, “A waiter is not the approval”).
  */
-export function hold({ backend, desk, config, killSwitch, howToAllow }: Services): Step {
+export function hold(services: Services): Step {
+  const { backend, killSwitch, howToAllow } = services;
   return async (call, next) => {
     if (call.verdict?.decision !== "REVIEW") return next();
     const { approval, rule } = call.verdict;
@@ -35,7 +31,7 @@ export function hold({ backend, desk, config, killSwitch, howToAllow }: Services
     rule: string | null,
     next: () => Promise<CallResult>,
   ): Promise<CallResult> {
-    const ended = await wait(call, approval);
+    const ended = await decided(services, call, approval);
     switch (ended) {
       case "approved":
         return release(call, approval.id, next);
@@ -48,7 +44,7 @@ export function hold({ backend, desk, config, killSwitch, howToAllow }: Services
             decision: "REVIEW",
             rule,
             approval: approval.id,
-            reason: pendingText(call, approval.id),
+            reason: await pendingText(call, approval.id),
           },
         };
       case "cancelled":
@@ -63,26 +59,6 @@ export function hold({ backend, desk, config, killSwitch, howToAllow }: Services
     }
   }
 
-  function wait(call: Call, approval: Waiting): Promise<Ended> {
-    return new Promise((resolve) => {
-      const finish = (ended: Ended): void => {
-        clearTimeout(timer);
-        clearInterval(progress);
-        leave();
-        call.request.onAbort(null);
-        resolve(ended);
-      };
-      const timer = setTimeout(finish, config.hold.wait, "timeout");
-      const progress = setInterval(() => reportProgress(call, approval.id), PROGRESS_EVERY);
-      const leave = desk.wait(approval.id, (status) => {
-        if (status !== "pending") finish(status);
-      });
-      reportProgress(call, approval.id);
-      if (approval.status !== "pending") finish(approval.status);
-      call.request.onAbort(finish);
-    });
-  }
-
   /** Everything is asked again, under the state of this moment (invariant 3). */
   async function release(call: Call, approval: number, next: () => Promise<CallResult>): Promise<CallResult> {
     const tool = await call.currentTool();
@@ -94,15 +70,26 @@ export function hold({ backend, desk, config, killSwitch, howToAllow }: Services
     return verdict.decision === "ALLOW" ? next() : refusedBy(verdict);
   }
 
-  function pendingText(call: Call, id: number): string {
+  /** A refusal says less where the approval cannot be read just now: it is no less a refusal. */
+  async function soFar(id: number): Promise<string> {
+    return backend.approval(id).then(progressOf, () => "nobody has decided yet");
+  }
+
+  async function pendingText(call: Call, id: number): Promise<string> {
     const allow = howToAllow(call.intent.agent, call.intent.action);
     return (
-      `${call.intent.action} needs a person's approval and nobody has decided yet (approval ${id}). ` +
+      `${call.intent.action} needs a person's approval and ${await soFar(id)} (approval ${id}). ` +
       `A person decides with \`aegis approve ${id}\` or \`aegis deny ${id}\`. ` +
       "Repeat exactly the same call to pick the decision up." +
       (allow === null ? "" : ` ${allow}`)
     );
   }
+}
+
+/** Of those who approved the caller learns the number: who may decide, and how, is the policy's (threat A26). */
+function progressOf({ requirement, votes }: Approval): string {
+  if (requirement.quorum === 1) return "nobody has decided yet";
+  return `${votes.length} of the ${requirement.quorum} people it takes have approved so far`;
 }
 
 function killed(approval: number): CallResult {
@@ -122,16 +109,4 @@ function refusedAfter(approval: Approval, rule: string | null): CallResult {
   };
   const reason = `${reasons[approval.status]}. The call was not run.`;
   return { kind: "refused", refusal: { decision: "BLOCK", rule, reason, approval: approval.id } };
-}
-
-/** The smallest steps that still increase: the server's own values, which come later, stay larger. */
-function reportProgress(call: Call, approval: number): void {
-  const { request } = call;
-  if (request.progressToken === null) return;
-  const progress = request.progressed === null ? 0 : request.progressed + 0.000001;
-  request.progressed = progress;
-  request.exchange.send(
-    `{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":${request.progressToken},` +
-      `"progress":${progress === 0 ? "0" : progress.toFixed(6)},"message":"Waiting for approval ${approval}"}}`,
-  );
 }

@@ -29,8 +29,10 @@ export function record({ backend, log }: Services): Step {
     if (outcome !== null) {
       const { call: id, agent, principal, server, tool, action } = call.intent;
       const duration = Math.round((performance.now() - call.startedAt) * 1000) / 1000;
-      const reason = reasonIn(result);
-      const approval = result.kind === "waiting" ? result.approval : call.verdict?.approval?.id;
+      const reason = reasonIn(call, result);
+      const approval =
+        (result.kind === "waiting" || result.kind === "withheld" ? result.approval : undefined) ??
+        call.verdict?.approval?.id;
       backend.outcome({
         call: id,
         agent,
@@ -51,7 +53,9 @@ export function record({ backend, log }: Services): Step {
 /** Null where the record of the decision is already the last word on the call. */
 function outcomeOf(call: Call, result: CallResult): OutcomeKind | null {
   switch (result.kind) {
+    case "withheld":
     case "answered": {
+      if (result.kind === "withheld" && result.refusal.inFlight) return "killed";
       if (result.frame.error !== undefined) return "error";
       return isObject(result.frame.result) && result.frame.result.isError === true ? "tool_error" : "ok";
     }
@@ -67,7 +71,9 @@ function outcomeOf(call: Call, result: CallResult): OutcomeKind | null {
   }
 }
 
-function reasonIn(result: CallResult): string | null {
-  if (result.kind === "refused" || result.kind === "waiting") return result.refusal.reason;
-  return result.kind === "unknown" || result.kind === "not_forwarded" ? result.reason : null;
+function reasonIn(call: Call, result: CallResult): string | null {
+  const { found } = call;
+  const said = "refusal" in result ? result.refusal.reason : "reason" in result ? result.reason : null;
+  if (found === undefined || said === null) return found ?? said;
+  return `${found}. ${said}`;
 }

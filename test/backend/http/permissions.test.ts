@@ -35,7 +35,13 @@ describe("the table of permissions", () => {
 
   it("opens to everybody what tells that we live, and what we are, and nothing else", () => {
     const open = [...rows].filter(([, access]) => access === "public").map(([route]) => route);
-    expect(open.toSorted()).toEqual(["GET /healthz", "GET /readyz", "GET /v1"]);
+    expect(open.toSorted()).toEqual([
+      "GET /healthz",
+      "GET /readyz",
+      "GET /sign-in",
+      "GET /v1",
+      "POST /sign-in",
+    ]);
     expect(rows.get("GET /metrics")).toEqual(["admin", "auditor"]);
   });
 
@@ -52,12 +58,16 @@ describe("the table of permissions", () => {
   });
 });
 
+/** Routes that take a session, and no token, whatever its role. */
+const ofPages = Object.keys(permissions.people);
+
 describe("role × route", () => {
   it("lets in whom the table names and refuses everybody else, at every route the server has", async () => {
     const wrong: string[] = [];
     let asked = 0;
     await Promise.all(
       routesOf(server.app).map(async (route) => {
+        if (ofPages.includes(route)) return;
         const access = rows.get(route.replace(/(?<=.)\/$/, "")) ?? [];
         const { method, path } = example(route);
         for (const token of [...tokenNames, null]) {
@@ -76,6 +86,16 @@ describe("role × route", () => {
     );
     expect(wrong).toEqual([]);
     expect(asked).toBeGreaterThan(300);
+  });
+
+  it("asks everybody to sign in at the pages, whatever token they send", async () => {
+    for (const route of ofPages.filter((row) => !row.endsWith(" /sign-in"))) {
+      const { method, path } = example(route);
+      for (const token of [...tokenNames, null]) {
+        const { status } = await server.ask(path, { method, token });
+        expect([route, token, status]).toEqual([route, token, method === "GET" ? 303 : 401]);
+      }
+    }
   });
 
   it("asks for a credential where there is no route, too", async () => {
@@ -119,7 +139,7 @@ describe("the document", () => {
     );
     const real = routesOf(server.app)
       // The page that shows the document is none of the API.
-      .filter((route) => !/ \/docs(\/|$)/.test(route))
+      .filter((route) => !/ \/docs(\/|$)/.test(route) && !ofPages.includes(route))
       .map((route) => route.replace(/:([a-z_]+)/g, "{$1}"));
     expect(documented.toSorted()).toEqual(real.toSorted());
   });

@@ -31,7 +31,7 @@ async function send(url: URL): Promise<{ frames: string[]; failures: string[]; r
   const frames: string[] = [];
   const failures: string[] = [];
   const server: HttpServer = {
-    ...({ key: "files" } as HttpServer),
+    kind: "http",
     url,
     headers: new Map([["authorization", "Bearer server-a-secret"]]),
   };

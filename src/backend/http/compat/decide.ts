@@ -21,7 +21,7 @@ export async function decide(service: Service, id: number, decision: string, by:
     throw new HttpError(400, "Decision must be APPROVED or DENIED");
   }
   try {
-    await service.decideApproval(id, verdict, by, "");
+    await service.decideApproval(id, verdict, by, "", { channel: "cli" });
   } catch (thrown) {
     if (thrown instanceof AegisError && thrown.code === "approval_settled")
       throw new HttpError(400, thrown.message);

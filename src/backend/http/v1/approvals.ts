@@ -5,8 +5,11 @@ import {
   approvalsQuery,
   approvalToWire,
   approvalWire,
+  contextToWire,
+  contextWire,
   decisionRequest,
   detachRequest,
+  grantFromRequest,
 } from "../../../client/wire/approvals.js";
 import { noQuery, nothingWire } from "../../../client/wire/fields.js";
 import { AegisError } from "../../../errors.js";
@@ -63,6 +66,19 @@ export const approvalRoutes: RegisterRoutes = (app, { service }) => {
     async (request) => approvalToWire(await visible(service, request.params.id, request.principal)),
   );
 
+  app.get(
+    "/v1/approvals/:id/context",
+    {
+      schema: {
+        summary: "What an approver sees beside an approval",
+        params: approvalParams,
+        querystring: noQuery,
+        response: { 200: contextWire },
+      },
+    },
+    async (request) => contextToWire(await service.approvalContext(request.params.id)),
+  );
+
   app.post(
     "/v1/approvals/:id/decision",
     {
@@ -70,7 +86,7 @@ export const approvalRoutes: RegisterRoutes = (app, { service }) => {
         summary: "Approve or deny",
         description:
           "Decided once: whoever comes second is told who decided what. With `digest`, it is decided only if that is still " +
-          "what the approval binds.",
+          "what the approval binds. Where its requirement asks for several people it stays pending until the last one.",
         params: approvalParams,
         body: decisionRequest,
         response: { 200: approvalWire },
@@ -78,10 +94,12 @@ export const approvalRoutes: RegisterRoutes = (app, { service }) => {
     },
     async (request) => {
       const { id } = request.params;
-      const { decision, reason, digest } = request.body;
+      const { decision, reason, digest, grant } = request.body;
       // What an approval binds never changes: what is read here is what is decided.
       if (digest !== undefined && (await service.approval(id)).digest !== digest) throw differs(id);
-      return approvalToWire(await service.decideApproval(id, decision, request.principal, reason));
+      // A token is shown by a program: whoever holds one can not say that it is a page.
+      const options = { channel: "cli", ...(grant && { grant: grantFromRequest(grant) }) } as const;
+      return approvalToWire(await service.decideApproval(id, decision, request.principal, reason, options));
     },
   );
 

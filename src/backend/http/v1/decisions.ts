@@ -75,12 +75,18 @@ function intentOf(asked: IntentWire, by: Principal): UnreadIntent {
       `The id of a call begins with that of its gateway and a hyphen: ${asked.gateway}-1.`,
     );
   }
-  const { arguments: text } = asked;
-  if (text.length <= LARGE) return { ...asked, principal, parsed: read(text) };
+  const { client, stage, ...names } = asked;
+  const { arguments: text } = names;
+  const intent = {
+    ...names,
+    principal,
+    ...(client === undefined ? {} : { client }),
+    ...(stage === undefined ? {} : { stage }),
+  };
+  if (text.length <= LARGE) return { ...intent, parsed: read(text) };
   if (!/^[ \t\r\n]*\{/.test(text)) throw invalid("arguments", "The arguments are the text of a JSON object.");
   return {
-    ...asked,
-    principal,
+    ...intent,
     unread: true,
     get parsed(): unknown {
       return readArguments(text);

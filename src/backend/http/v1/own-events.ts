@@ -16,6 +16,7 @@ export class OwnEvents {
     switch (event.kind) {
       case "kill":
       case "revive":
+      case "tools":
         return event.agent === agent;
       case "approval":
         return (await this.agentOf(event.id)) === agent;

@@ -6,12 +6,14 @@ import { eventRoutes } from "./events.js";
 import { exportRoutes } from "./export.js";
 import { gatewayEventRoutes } from "./gateway-events.js";
 import { gatewayRoutes } from "./gateways.js";
+import { grantRoutes } from "./grants.js";
 import { KnownGateways } from "./known-gateways.js";
 import { ledgerRoutes } from "./ledger.js";
 import { outcomeRoutes } from "./outcomes.js";
 import { policyRoutes } from "./policies.js";
 import { productRoutes } from "./product.js";
 import { tokenRoutes } from "./tokens.js";
+import { toolRoutes } from "./tools.js";
 
 /** Our own API: names never stand in its paths, only in bodies and queries. */
 export const v1Routes: RegisterRoutes = async (app, context) => {
@@ -24,10 +26,12 @@ export const v1Routes: RegisterRoutes = async (app, context) => {
     agentRoutes,
     outcomeRoutes,
     approvalRoutes,
+    grantRoutes,
     ledgerRoutes,
     exportRoutes,
     eventRoutes,
     tokenRoutes,
+    toolRoutes,
     policyRoutes,
   ]) {
     await routes(app, context);

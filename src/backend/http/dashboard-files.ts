@@ -16,7 +16,7 @@ const headers = {
  * The built files of a dashboard at `/`. Its browser asks for a token as a Basic password and sends it with every
  * request to this origin: an unmodified dashboard works.
  */
-export function pages(folder: string): RegisterRoutes {
+export function dashboardFiles(folder: string): RegisterRoutes {
   return async (app) => {
     app.addHook("onRequest", async (_request, reply) => {
       reply.headers(headers);

@@ -1,0 +1,204 @@
+import type { Sighted, Sighting } from "../../client/backend.js";
+import { hiddenUntilAccepted } from "../../policy/on-change.js";
+import type { PolicySet } from "../../policy/policy.js";
+import { visible } from "../../visible.js";
+import type { Batch } from "../batch.js";
+import { recordName, redactText } from "../ledger/redact.js";
+import type { PolicySource } from "../policies.js";
+import type { GroupCommit } from "../store/commit.js";
+import { patiently } from "../store/patience.js";
+import type { Store } from "../store/store.js";
+import type { ToolPins } from "../tools.js";
+import { effectiveState, instructions } from "./effect.js";
+import { imitates } from "./look-alikes.js";
+import { lose, type Pinning, pin } from "./pin.js";
+import { type Looked, readSighting } from "./read-sighting.js";
+import { imitation, Neighbours, reasonsOf } from "./reasons.js";
+import { flagsOf, type PinRow } from "./row.js";
+
+/** Records of one kind that one look writes; of more than these it is said how many there were. */
+const RECORDED = 50;
+
+export interface SightParts {
+  readonly store: Store;
+  readonly commit: GroupCommit<Batch>;
+  readonly tools: ToolPins;
+  readonly policies: PolicySource;
+}
+
+type Rows = ReadonlyMap<string, PinRow>;
+
+/**
+ * Pins what a server offers an agent. Where nothing is new, nothing is written. A server is first seen whole: as long as
+ * definitions of it are missing it is not known, so that none of its tools counts as added later.
+ *
+ * @throws AegisError `usage`
+ */
+export async function sight(parts: SightParts, sighting: Sighting): Promise<Sighted> {
+  const { store, commit, tools, policies } = parts;
+  const looked = readSighting(sighting);
+  const { agent, server } = looked;
+  const settled = await patiently(store, async () => {
+    const rows = byTool(await tools.reader.rowsOf(agent, server));
+    return isSettled(rows, looked)
+      ? answer(await policies.committed(await tools.revision()), rows, looked, [])
+      : null;
+  });
+  if (settled !== null) return settled;
+  return commit.write(async (batch) => {
+    const { rows, missing } = await look(batch, tools, looked);
+    return answer(await policies.inForce(batch), rows, looked, missing);
+  });
+}
+
+function byTool(rows: readonly PinRow[]): Map<string, PinRow> {
+  return new Map(rows.map((row) => [row.tool, row]));
+}
+
+function isSettled(rows: Rows, { seen }: Looked): boolean {
+  for (const each of seen.values()) {
+    const row = rows.get(each.tool);
+    if (row === undefined || pin(row, each, noLook, () => []) !== null) return false;
+  }
+  return [...rows.values()].every((row) => seen.has(row.tool) || flagsOf(row).gone === true);
+}
+
+const noLook = { agent: "", server: "", known: true, now: 0 };
+
+async function look(
+  batch: Batch,
+  { writer: table }: ToolPins,
+  { agent, server, seen, texts: given }: Looked,
+): Promise<{ rows: Rows; missing: string[] }> {
+  const rows = byTool(await table.rowsOf(agent, server));
+  const known = rows.size > 0;
+  const at = { agent, server, known, now: batch.now };
+  const news = [...seen.values()].filter(
+    (each) => pin(rows.get(each.tool) ?? null, each, at, () => []) !== null,
+  );
+  const texts = await table.textsOf(news.map(({ definition }) => definition));
+  for (const [hash, text] of given) {
+    if (texts.has(hash)) continue;
+    texts.set(hash, text);
+    await table.putText(hash, text);
+  }
+  const missing = [...new Set(news.map(({ definition }) => definition))].filter((hash) => !texts.has(hash));
+  if (!known && missing.length > 0) return { rows, missing };
+
+  const others = await table.rowsBeside(agent, server);
+  const neighbours = new Neighbours(others);
+  const pinnings: Pinning[] = [];
+  const forgotten: string[] = [];
+  for (const each of news) {
+    const before = rows.get(each.tool) ?? null;
+    const text = texts.get(each.definition);
+    if (text === undefined) continue;
+    const pinned = pin(before, each, at, () => reasonsOf(each.tool, text, neighbours));
+    if (pinned === null) continue;
+    pinnings.push(pinned);
+    if (before !== null && before.seen !== each.definition) forgotten.push(before.seen);
+  }
+  for (const row of rows.values()) {
+    const lost = seen.has(row.tool) ? null : lose(row);
+    if (lost !== null) pinnings.push(lost);
+  }
+  if (pinnings.length === 0) return { rows, missing };
+  await batch.changeTools();
+  for (const { row } of pinnings) await table.put(row);
+  await table.forget(forgotten);
+  if (!known) await flagImitations(batch, table, agent, server);
+  const changed = pinnings.some(({ row, change }) => {
+    const before = rows.get(row.tool)?.state;
+    return change === "changed" && before !== "changed";
+  });
+  if (changed) await batch.emit({ kind: "tools", agent });
+  record(batch, agent, server, pinnings);
+  for (const { row } of pinnings) rows.set(row.tool, row);
+  return { rows, missing };
+}
+
+/** Tools of other servers that were seen before this one, whose name looks like one of its own. */
+async function flagImitations(
+  batch: Batch,
+  table: ToolPins["writer"],
+  agent: string,
+  server: string,
+): Promise<void> {
+  const suspects = (await table.find({ agent })).filter(
+    (row) => row.server !== server && row.state !== "accepted" && imitates(row.tool, server),
+  );
+  for (const row of suspects) {
+    const { reasons, ...flags } = flagsOf(row);
+    const said = imitation(server);
+    if (reasons.includes(said)) continue;
+    await table.put({ ...row, flags: JSON.stringify({ ...flags, reasons: [...reasons, said] }) });
+    batch.records.append(entryOf(row, "flagged", `Flagged: ${said}.`));
+  }
+}
+
+function answer(
+  policies: PolicySet,
+  rows: Rows,
+  { agent, server, seen }: Looked,
+  missing: string[],
+): Sighted {
+  const hides = hiddenUntilAccepted(policies, agent, server);
+  const tools = [...seen.values()].flatMap(({ tool, definition }) => {
+    if (tool === instructions) return [];
+    const state = effectiveState(rows, tool, definition);
+    return [{ name: tool, state, hidden: hides(tool, state) }];
+  });
+  return { tools, missing };
+}
+
+function entryOf(
+  { agent, server, tool, seen }: Pick<PinRow, "agent" | "server" | "tool" | "seen">,
+  status: string,
+  reason: string,
+) {
+  return {
+    kind: "tool" as const,
+    agent,
+    server: recordName(server),
+    ...(tool === instructions ? {} : { tool: recordName(tool), action: recordName(`${server}__${tool}`) }),
+    definition: seen,
+    status,
+    reason: redactText(reason),
+  };
+}
+
+function record(batch: Batch, agent: string, server: string, pinnings: readonly Pinning[]): void {
+  const of = (...changes: ReadonlyArray<Pinning["change"]>): Pinning[] =>
+    pinnings.filter(({ change }) => changes.includes(change));
+  const pinned = of("pinned").filter(({ row }) => row.tool !== instructions).length;
+  if (of("pinned").length > 0) {
+    const count = pinned === 1 ? "1 tool" : `${pinned} tools`;
+    const reason = `The server was seen for the first time: ${count}.`;
+    batch.records.append({ kind: "tool", agent, server: recordName(server), status: "pinned", reason });
+  }
+  const sayEach = (status: string, some: readonly Pinning[], reasonFor: (each: Pinning) => string): void => {
+    for (const each of some.slice(0, RECORDED))
+      batch.records.append(entryOf(each.row, status, reasonFor(each)));
+    const more = some.length - RECORDED;
+    if (more <= 0) return;
+    const reason = `${more} more were not recorded one by one.`;
+    batch.records.append({ kind: "tool", agent, server: recordName(server), status, reason });
+  };
+  sayEach("added", of("added", "again"), ({ change }) =>
+    change === "again"
+      ? "The server offers the tool again, as it was."
+      : "The tool was added to a server that was known.",
+  );
+  sayEach("changed", of("changed"), ({ row }) =>
+    row.tool === instructions
+      ? "The server's instructions are not those that were seen before: all of its tools count as changed."
+      : "The tool's definition is not the one that was seen before.",
+  );
+  sayEach(
+    "flagged",
+    pinnings.filter(
+      ({ row, change }) => change !== "gone" && change !== "again" && flagsOf(row).reasons.length > 0,
+    ),
+    ({ row }) => `Flagged: ${visible(flagsOf(row).reasons.join("; "))}.`,
+  );
+}
