@@ -4,6 +4,7 @@ import { binaries } from "./test/fixtures/postgres/cluster.js";
 /** Files that take long because time, or the number of real peers, is their subject: `npm run test:slow`, and CI. */
 const slow = [
   "test/gateway/peers.test.ts",
+  "test/gateway/tools.test.ts",
   "test/gateway/slow-request.test.ts",
   "test/gateway/shutdown.test.ts",
   "test/gateway/{names,restart,bad-input,kill}.test.ts",
@@ -13,7 +14,7 @@ const slow = [
   "test/gateway/remote.test.ts",
   "test/gateway/many-backends.test.ts",
   "test/client/http-{faults,gateway}.test.ts",
-  "test/cli/{audit,backend,serve,people,policy-reload,token,usage}.test.ts",
+  "test/cli/{audit,backend,serve,people,policy-reload,token,usage,tools}.test.ts",
   "test/backend/ledger/checkpoints.test.ts",
   "test/backend/http/oidc.test.ts",
   "test/backend/http/v1/bad-input.test.ts",
@@ -32,7 +33,7 @@ const postgresOnly = [
 
 /** Files that hold for every store: over SQLite in `npm test`, over PostgreSQL with the slow ones. */
 const everyStore = [
-  "test/backend/{agents,approvals,blocks,data,decisions,declarations,enlisting,events,flood,governed-decisions,grants,kill,ledger,limits,quorum,sessions,store-contract,tokens}.test.ts",
+  "test/backend/{agents,approvals,blocks,data,decisions,declarations,enlisting,events,flood,governed-decisions,grants,kill,ledger,limits,quorum,sessions,store-contract,tokens,tools}.test.ts",
   "test/backend/http/compat/{audit,contract,holes}.test.ts",
 ];
 

@@ -101,7 +101,7 @@ export class Watched {
 
   private async compare(before: number | undefined, gone: number[]): Promise<readonly Approval[]> {
     const page = await pageBefore(this.backend, "pending", before);
-    const [{ id: first = 0 } = { id: 0 }] = page;
+    const first = page[0]?.id ?? 0;
     const there = new Set(page.map(({ id }) => id));
     for (const id of this.known.keys())
       if (id >= first && (before === undefined || id < before) && !there.has(id)) gone.push(id);

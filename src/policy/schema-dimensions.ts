@@ -56,7 +56,8 @@ export function serversSchema(bareNames: boolean) {
 const places = ["arguments", "results"] as const;
 const place = z.enum(places, { error: "arguments or results" });
 
-/** By a name of its own: linters take an object with this member for a promise. */
+/** The word of the format. Nothing awaits the shape of a schema. */
+// oxlint-disable-next-line unicorn/no-thenable
 const effectKey = "then";
 
 /** One entry of `data`. */

@@ -28,7 +28,7 @@ describe("notify: in config.yaml", () => {
     expect(await read("backend: http://127.0.0.1:8000\n")).toEqual({});
     expect(await read("notify: {}\n")).toEqual({});
     const yaml =
-      "notify:\n  webhook: { url: https://hooks.example.com/a, secret: '${S}' }\n" +
+      "notify:\n  webhook: { url: https://hooks.example.com/a, secret: '$\u007bS}' }\n" +
       '  slack: { url: "http://127.0.0.1:9/x" }\n  command: [notify-send, -a, Aegis, "{text}"]\n';
     write(yaml);
     expect(await notifyOf(home, { S: secret }, "https://aegis.example.com")).toEqual({
@@ -48,7 +48,7 @@ describe("notify: in config.yaml", () => {
     ["webhook: { secret: 0123456789abcdef }", "has no url"],
     ["webhook: { url: 'https://a.example' }", "has no secret"],
     ["webhook: { url: 'https://a.example', secret: short }", "shorter than 16"],
-    ["webhook: { url: 'https://a.example', secret: '${NONE}' }", "NONE is not set"],
+    ["webhook: { url: 'https://a.example', secret: '$\u007bNONE}' }", "NONE is not set"],
     ["command: []", "begins with the program"],
     ["command: ['{tool}']", "begins with the program"],
     ["command: [sh, -c, 'echo {tool}']", "inside of a longer argument"],

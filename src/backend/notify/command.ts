@@ -40,11 +40,11 @@ function valuesOf(notice: Notice): ReadonlyMap<string, string> {
     link: notice.link ?? "",
     text: noticeText(notice),
   };
-  return new Map(Object.entries(values).map(([name, value]) => [`{${name}}`, argument(value)]));
+  return new Map(Object.entries(values).map(([name, value]) => [`{${name}}`, asArgument(value)]));
 }
 
 /** A tool called `--config=…` is not to become an option of the program. */
-function argument(value: string): string {
+function asArgument(value: string): string {
   const shown = visible(value);
   return shown.startsWith("-") ? ` ${shown}` : shown;
 }

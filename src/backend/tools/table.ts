@@ -13,6 +13,8 @@ export class ToolTable {
   private readonly upsert: Statement;
   private readonly insertText: Statement;
   private readonly forgetTexts: Statement;
+  /** One for each set of columns that was asked by. */
+  private readonly found = new Map<string, Statement>();
 
   constructor(private readonly connection: Connection) {
     const some = Array.from({ length: SOME }, () => "?").join(", ");
@@ -66,8 +68,12 @@ export class ToolTable {
       values.push(value);
     }
     const where = conditions.length === 0 ? "" : ` WHERE ${conditions.join(" AND ")}`;
-    const sql = `SELECT * FROM tools${where} ORDER BY agent, server, tool`;
-    return (await this.connection.prepare(sql).all(...values)) as PinRow[];
+    let select = this.found.get(where);
+    if (select === undefined) {
+      select = this.connection.prepare(`SELECT * FROM tools${where} ORDER BY agent, server, tool`);
+      this.found.set(where, select);
+    }
+    return (await select.all(...values)) as PinRow[];
   }
 
   /** Texts of definitions by hash, as far as they are known. */
