@@ -4,7 +4,7 @@
  */
 import { argv } from "node:process";
 import { decide } from "../src/policy/decide.js";
-import { parsePolicy, policySet } from "../src/policy/load.js";
+import { parsePolicy, policySet } from "../src/policy/file/load.js";
 import type { PolicySet, Question } from "../src/policy/policy.js";
 
 const few = 10;

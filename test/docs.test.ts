@@ -6,8 +6,8 @@ import { afterAll, describe, expect, test } from "vitest";
 import { loadConfig } from "../src/config-file.js";
 import { errorCodes } from "../src/errors.js";
 import { rpcCodes } from "../src/frame/types.js";
-import { readCases } from "../src/policy/cases.js";
-import { parsePolicy } from "../src/policy/load.js";
+import { parsePolicy } from "../src/policy/file/load.js";
+import { readCases } from "../src/policy/trial/cases.js";
 
 const root = join(import.meta.dirname, "..");
 const pages = [

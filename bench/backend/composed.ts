@@ -2,7 +2,7 @@ import { compose, type Parts } from "../../src/backend/compose.js";
 import type { Store } from "../../src/backend/store/store.js";
 import { ledgerDefaults } from "../../src/config-ledger.js";
 import { createLogger } from "../../src/log.js";
-import { parsePolicy, policySet } from "../../src/policy/load.js";
+import { parsePolicy, policySet } from "../../src/policy/file/load.js";
 
 export const agent = "claude-desktop";
 

@@ -3,7 +3,7 @@ import type { PolicySet } from "../policy/policy.js";
 import type { AgentState, Agents, Count, Counts } from "./agents.js";
 import type { Blocks } from "./blocks.js";
 import type { Events } from "./events.js";
-import type { Gateways } from "./gateways.js";
+import type { Gateways } from "./gateways/gateways.js";
 import type { Appender, Chain } from "./ledger/chain.js";
 import type { Flushable } from "./store/commit.js";
 import type { Counters } from "./store/counters.js";

@@ -1,6 +1,6 @@
 import type { LedgerConfig } from "../config-ledger.js";
 import type { Logger } from "../log.js";
-import { policySet } from "../policy/load.js";
+import { policySet } from "../policy/file/load.js";
 import { decompose, type Parts } from "./compose.js";
 import { openHome } from "./home.js";
 import { Signer } from "./ledger/signer.js";

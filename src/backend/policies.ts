@@ -1,5 +1,5 @@
 import type { Principal } from "../client/backend.js";
-import { parsePolicy, policySet } from "../policy/load.js";
+import { parsePolicy, policySet } from "../policy/file/load.js";
 import type { PolicySet } from "../policy/policy.js";
 import type { Batch } from "./batch.js";
 import type { PolicyDocument, PolicyRevision } from "./service.js";

@@ -29,9 +29,10 @@ import type {
 import { AegisError } from "../errors.js";
 import type { PolicySet } from "../policy/policy.js";
 import { statedOwner } from "./agents.js";
-import { unknownApproval } from "./approval-rows.js";
+import { unknownApproval } from "./approvals/rows.js";
 import { decompose, type Parts } from "./compose.js";
-import { describeGateway } from "./gateways.js";
+import { outcomeEntry } from "./decisions/outcomes.js";
+import { describeGateway } from "./gateways/gateways.js";
 import { kill, revive } from "./kill-and-revive.js";
 import { anchorFiles } from "./ledger/anchors.js";
 import type { ExportQuery } from "./ledger/export.js";
@@ -40,7 +41,6 @@ import { ofResult } from "./ledger/record.js";
 import { recordName, redactText } from "./ledger/redact.js";
 import { verify } from "./ledger/verify.js";
 import { checkName, isCallId } from "./names.js";
-import { outcomeEntry } from "./outcomes.js";
 import { requireRole } from "./permission.js";
 import type {
   ActionRule,

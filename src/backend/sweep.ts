@@ -1,11 +1,11 @@
 import type { Logger } from "../log.js";
-import type { ApprovalEnds } from "./approval-ends.js";
+import type { ApprovalEnds } from "./approvals/ends.js";
 import type { Batch } from "./batch.js";
-import type { CallCounts } from "./counts.js";
+import type { CallCounts } from "./decisions/counts.js";
+import type { RunningCalls } from "./decisions/running-calls.js";
 import type { Events } from "./events.js";
-import type { Gateways } from "./gateways.js";
+import type { Gateways } from "./gateways/gateways.js";
 import { voidAll } from "./kill-and-revive.js";
-import type { RunningCalls } from "./running-calls.js";
 import type { GroupCommit } from "./store/commit.js";
 import type { Store } from "./store/store.js";
 

@@ -14,8 +14,8 @@ import { adminToken } from "./admin-token.js";
 import { type BackendFlags, readPublicUrl, readStatic, readTls } from "./backend-options.js";
 import type { Command, Context } from "./context.js";
 import { notifyOf, pageOrigin } from "./notify.js";
-import { publishPolicies } from "./publish-policies.js";
-import type { PolicyWatch } from "./watch-policies.js";
+import { publishPolicies } from "./policy/publish.js";
+import type { PolicyWatch } from "./policy/watch.js";
 
 /** Milliseconds until the process ends whatever still hangs. */
 const patience = 1900;

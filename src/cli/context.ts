@@ -64,7 +64,7 @@ async function openEmbedded(context: Context): Promise<Session> {
   const [open, { configDefaults }, { policySet }, { createLogger }] = await Promise.all([
     context.embedded(),
     import("../config-file.js"),
-    import("../policy/load.js"),
+    import("../policy/file/load.js"),
     import("../log.js"),
   ]);
   const backend = await open({

@@ -1,5 +1,5 @@
 import type { Backend } from "../client/backend.js";
-import { countOf } from "./approval-pages.js";
+import { countOf } from "./approvals/pages.js";
 import type { RemoteChoice } from "./backend-choice.js";
 import type { Session } from "./context.js";
 import type { Check } from "./doctor.js";

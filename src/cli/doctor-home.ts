@@ -66,7 +66,7 @@ export async function lookAtApprovers(
   others: boolean,
   add: Add,
 ): Promise<void> {
-  const { checkPolicies } = await import("../policy/check.js");
+  const { checkPolicies } = await import("../policy/trial/check.js");
   const now = Date.now();
   const holders = (await backend.tokens()).filter(
     ({ role, revokedAt, expiresAt }) =>

@@ -149,7 +149,7 @@ async function lookAtPolicies(
   bareNames: boolean,
   add: (name: string, state: Check["state"], message: string) => void,
 ): Promise<PolicySet> {
-  const { loadPolicies } = await import("../policy/load.js");
+  const { loadPolicies } = await import("../policy/file/load.js");
   // Without a configuration it is not known whether one server is governed or many: names alone are read too.
   const set = await loadPolicies(folder, { bareNames });
   const { files, revision } = set;

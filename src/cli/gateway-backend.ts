@@ -4,18 +4,18 @@ import type { Backend } from "../client/backend.js";
 import type { OfferedTools } from "../gateway/gateway.js";
 import type { Identity } from "../gateway/scope.js";
 import type { Logger } from "../log.js";
-import { loadPolicies } from "../policy/load.js";
+import { loadPolicies } from "../policy/file/load.js";
 import type { PolicySet } from "../policy/policy.js";
-import { requirePeople } from "./check-requirements.js";
 import type { Context } from "./context.js";
 import { gatewayToken } from "./gateway-token.js";
 import { defaultPolicies, homeOf } from "./home.js";
 import { notifyOf } from "./notify.js";
 import { person } from "./person.js";
-import { isSamePolicy, type PolicyTexts, readTexts } from "./policy-folder.js";
+import { requirePeople } from "./policy/check-requirements.js";
+import { isSamePolicy, type PolicyTexts, readTexts } from "./policy/folder.js";
+import { policyFileFor, writeStarter } from "./policy/starter-file.js";
+import type { PolicyWatch } from "./policy/watch.js";
 import type { Plan } from "./serve.js";
-import { policyFileFor, writeStarter } from "./starter-file.js";
-import type { PolicyWatch } from "./watch-policies.js";
 
 /** The backend of a gateway that is to start, and what depends on which one it is. */
 export interface GatewayBackend {
@@ -75,7 +75,7 @@ export async function embeddedBackend(
     };
     const watch = async (): Promise<PolicyWatch> => {
       // Not at the top: a gateway answers before it watches.
-      const watching = await import("./watch-policies.js");
+      const watching = await import("./policy/watch.js");
       const refused = (reason: string): Promise<void> => backend.recordRefusedPolicies(reason, person());
       return new watching.PolicyWatch({ folder, some: policies.files.length > 0, apply, refused, log });
     };

@@ -119,7 +119,7 @@ export function buildProgram(
       .argument("[id]")
       .option("--watch", "go on with new ones until interrupted")
       .option("--all", "also those that are decided or over"),
-    () => import("./approvals.js"),
+    () => import("./approvals/list.js"),
   );
   runs(
     printing(program.command("approve"))
@@ -129,14 +129,14 @@ export function buildProgram(
       .option("--grant", "also let calls like it through, where the policy offers it")
       .option("--uses <n>", "with --grant: so many (default: as many as the policy offers)", wholeNumber)
       .option("--for <duration>", "with --grant: so long (default: as long as the policy offers)", duration),
-    async () => (await import("./decide.js")).approve,
+    async () => (await import("./approvals/decide.js")).approve,
   );
   runs(
     printing(program.command("deny"))
       .description("refuse a held call")
       .argument("<id>")
       .option("--reason <text>", "why, for the ledger", ""),
-    async () => (await import("./decide.js")).deny,
+    async () => (await import("./approvals/decide.js")).deny,
   );
   const grants = program
     .command("grants")
@@ -145,14 +145,14 @@ export function buildProgram(
     .description("show what approvers have granted ahead, and take it back");
   runs(
     printing(grants).option("--all", "also those that are used up or over"),
-    async () => (await import("./grants.js")).list,
+    async () => (await import("./approvals/grants.js")).list,
   );
   runs(
     printing(grants.command("revoke"))
       .description("take a grant back at once")
       .argument("<id>")
       .option("--reason <text>", "why, for the ledger", ""),
-    async () => (await import("./grants.js")).revoke,
+    async () => (await import("./approvals/grants.js")).revoke,
   );
 
   const audit = program
@@ -173,7 +173,7 @@ export function buildProgram(
       .option("--no-anchor", "compare none")
       .option("--segments <dir>", "also verify what was rotated into this folder")
       .option("--allow-unsigned", "with --file: accept records behind its last signature"),
-    () => import("./audit-verify.js"),
+    () => import("./audit/verify.js"),
   );
   runs(
     audits(audit.command("export"))
@@ -183,14 +183,14 @@ export function buildProgram(
       .option("--to <id>", "the last record (default: the newest); on to the signature over it", recordNumber)
       .option("--agent <name>", "only its records: such an export cannot be verified")
       .option("--out <file>", "where to (default: standard output)"),
-    () => import("./audit-export.js"),
+    () => import("./audit/export.js"),
   );
   runs(
     audits(printing(audit.command("rotate")))
       .description("move the oldest records into segment files")
       .requiredOption("--before <age|id>", "records older than 90d, or with a smaller number", ageOrNumber)
       .option("--out <dir>", "the folder of the segments (default: AEGIS_HOME/segments)"),
-    () => import("./audit-rotate.js"),
+    () => import("./audit/rotate.js"),
   );
 
   const policy = program.command("policy").helpCommand(false).description("check and explain policies");
@@ -199,7 +199,7 @@ export function buildProgram(
       .description("look for errors in policy files, or folders of them, and for rules that do nothing")
       .argument("<path...>")
       .option("--strict", "a warning is an error"),
-    () => import("./policy-check.js"),
+    () => import("./policy/check.js"),
   );
   runs(
     printing(policy.command("explain"))
@@ -210,13 +210,13 @@ export function buildProgram(
       .option("--client <name@version>", "what the client would call itself")
       .option("--now <time>", "when it would call, such as 2026-01-05T10:00:00Z (default: now)")
       .option("--policies <dir>", "the policies (default: AEGIS_HOME/policies)"),
-    () => import("./policy-explain.js"),
+    () => import("./policy/explain.js"),
   );
   starts(
     printing(policy.command("test"))
       .description("ask policies about cases, and compare what they decide")
       .argument("<path...>"),
-    () => import("./policy-test.js"),
+    () => import("./policy/test.js"),
   );
   runs(
     printing(policy.command("replay"))
@@ -224,7 +224,7 @@ export function buildProgram(
       .argument("<path>")
       .option("--limit <n>", "the newest so many calls (default: all)", wholeNumber)
       .option("--agent <name>", "only calls of this agent"),
-    () => import("./policy-replay.js"),
+    () => import("./policy/replay.js"),
   );
   runs(
     printing(policy.command("add"))
@@ -243,7 +243,7 @@ export function buildProgram(
       .option("--file <file>", "the file to write to (default: that of the agent)")
       .option("--dry-run", "only show what would change")
       .option("--yes", "write it without asking"),
-    () => import("./policy-add.js"),
+    () => import("./policy/add.js"),
   );
 
   const tools = program.command("tools").helpCommand(false).description("show and accept what servers offer");

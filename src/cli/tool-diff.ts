@@ -1,7 +1,7 @@
 import { createTwoFilesPatch } from "diff";
 import type { PinnedTool } from "../client/backend.js";
 import { visible } from "../visible.js";
-import { indentJson } from "./indent-json.js";
+import { indentJson } from "./approvals/indent-json.js";
 
 /** One thing to look at: what several agents are shown alike is one. */
 export interface Shown {

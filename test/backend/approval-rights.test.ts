@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
-import { grantedTerms, mayDecide, problemOfApproval } from "../../src/backend/approval-rights.js";
-import { samePerson } from "../../src/backend/votes.js";
-import { decidersOf } from "../../src/backend/who-can-decide.js";
+import { grantedTerms, mayDecide, problemOfApproval } from "../../src/backend/approvals/rights.js";
+import { samePerson } from "../../src/backend/approvals/votes.js";
+import { decidersOf } from "../../src/backend/approvals/who-can-decide.js";
 import type { Principal, Token } from "../../src/client/backend.js";
 import type { Channel, Requirement } from "../../src/requirement.js";
 import { noRequirement } from "../../src/requirement.js";

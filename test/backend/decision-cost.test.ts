@@ -7,7 +7,7 @@ import type { Connection, Statement, Store } from "../../src/backend/store/store
 import { StoredBackend } from "../../src/backend/stored-backend.js";
 import { ledgerDefaults } from "../../src/config-ledger.js";
 import { createLogger } from "../../src/log.js";
-import { parsePolicy, policySet } from "../../src/policy/load.js";
+import { parsePolicy, policySet } from "../../src/policy/file/load.js";
 import { agent, intent, makeHome } from "../fixtures/backend/store.js";
 
 /** The store, and what its transactions asked since somebody looked. */

@@ -1,7 +1,7 @@
 import { createHmac, randomBytes } from "node:crypto";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { type Bound, boundText, Digester } from "../../src/backend/digest.js";
+import { type Bound, boundText, Digester } from "../../src/backend/decisions/digest.js";
 
 const call: Bound = {
   agent: "a",

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openBackend } from "../../src/backend/open-backend.js";
 import type { Service } from "../../src/backend/service.js";
 import { createLogger } from "../../src/log.js";
-import { loadPolicies } from "../../src/policy/load.js";
+import { loadPolicies } from "../../src/policy/file/load.js";
 import { type Place, stores } from "../fixtures/backend/places.js";
 import { agent, intent, person, waitFor } from "../fixtures/backend/store.js";
 

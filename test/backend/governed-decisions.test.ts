@@ -6,7 +6,7 @@ import type { Offer } from "../../src/client/backend.js";
 import { canonicalText } from "../../src/frame/canonical.js";
 import { createLogger } from "../../src/log.js";
 import { decide } from "../../src/policy/decide.js";
-import { parsePolicy, policySet } from "../../src/policy/load.js";
+import { parsePolicy, policySet } from "../../src/policy/file/load.js";
 import type { PolicySet } from "../../src/policy/policy.js";
 import { type Governed, govern } from "../fixtures/backend/governed.js";
 import { type Place, stores } from "../fixtures/backend/places.js";

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { coveredPart, partArguments } from "../../src/backend/grant-cover.js";
+import { coveredPart, partArguments } from "../../src/backend/grants/cover.js";
 import { canonicalText } from "../../src/frame/canonical.js";
 
 const patterns = { path: "/srv/docs/*" };

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { type Judged, judge } from "../../src/backend/judgement.js";
-import { policySet } from "../../src/policy/load.js";
+import { type Judged, judge } from "../../src/backend/decisions/judgement.js";
+import { policySet } from "../../src/policy/file/load.js";
 import type { PolicyDecision } from "../../src/policy/policy.js";
 import { intent } from "../fixtures/backend/store.js";
 

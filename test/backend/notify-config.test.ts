@@ -6,7 +6,7 @@ import type { Service } from "../../src/backend/service.js";
 import type { Check } from "../../src/cli/doctor.js";
 import { lookAtApprovers, lookAtHomeConfig } from "../../src/cli/doctor-home.js";
 import { notifyOf, pageOrigin } from "../../src/cli/notify.js";
-import { loadPolicies } from "../../src/policy/load.js";
+import { loadPolicies } from "../../src/policy/file/load.js";
 import { makeHome, open, person } from "../fixtures/backend/store.js";
 
 const secret = "0123456789abcdef";

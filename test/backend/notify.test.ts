@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Notify } from "../../src/backend/notify/notifier.js";
 import { openBackend } from "../../src/backend/open-backend.js";
 import type { Service } from "../../src/backend/service.js";
-import { loadPolicies } from "../../src/policy/load.js";
+import { loadPolicies } from "../../src/policy/file/load.js";
 import { agent, intent, makeHome, person, waitFor } from "../fixtures/backend/store.js";
 
 const secret = "0123456789abcdef0123456789abcdef";

@@ -2,13 +2,13 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
+import type { UnreadIntent } from "../../src/backend/decisions/unread-intent.js";
 import { redactArguments } from "../../src/backend/ledger/redact.js";
 import type { Service } from "../../src/backend/service.js";
 import { Reader } from "../../src/backend/thread/reader.js";
 import { startThread } from "../../src/backend/thread/threaded.js";
-import type { UnreadIntent } from "../../src/backend/unread-intent.js";
 import { createLogger } from "../../src/log.js";
-import { loadPolicies } from "../../src/policy/load.js";
+import { loadPolicies } from "../../src/policy/file/load.js";
 import { agent, makeHome } from "../fixtures/backend/store.js";
 
 const file = new URL("../../dist/backend/thread/thread.js", import.meta.url);

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { actionProblem, sdkCall, sentAction, spellings } from "../../src/backend/sdk-action.js";
+import { actionProblem, sdkCall, sentAction, spellings } from "../../src/backend/sdk/action.js";
 
 describe("an action of an SDK", () => {
   it.each([

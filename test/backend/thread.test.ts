@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Service } from "../../src/backend/service.js";
 import { startThread } from "../../src/backend/thread/threaded.js";
 import { createLogger } from "../../src/log.js";
-import { loadPolicies } from "../../src/policy/load.js";
+import { loadPolicies } from "../../src/policy/file/load.js";
 import { agent, makeHome, person } from "../fixtures/backend/store.js";
 
 let place: ReturnType<typeof makeHome>;

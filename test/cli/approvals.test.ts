@@ -1,12 +1,12 @@
 import { PassThrough } from "node:stream";
 import { describe, expect, it } from "vitest";
-import { oldestFirst, Watched } from "../../src/cli/approval-pages.js";
-import { changedLines } from "../../src/cli/changes.js";
-import { fold } from "../../src/cli/fold.js";
+import { changedLines } from "../../src/cli/approvals/changes.js";
+import { fold } from "../../src/cli/approvals/fold.js";
+import { oldestFirst, Watched } from "../../src/cli/approvals/pages.js";
+import { missingText } from "../../src/cli/approvals/requirement-text.js";
+import { type Shown, showApproval } from "../../src/cli/approvals/show.js";
 import { approvalJson } from "../../src/cli/json.js";
 import { Output } from "../../src/cli/output.js";
-import { missingText } from "../../src/cli/requirement-text.js";
-import { type Shown, showApproval } from "../../src/cli/show-approval.js";
 import type { Approval, ApprovalContext, ApprovalFilter, Backend } from "../../src/client/backend.js";
 import { noRequirement } from "../../src/requirement.js";
 import { visible } from "../../src/visible.js";

@@ -7,7 +7,7 @@ import { openBackend } from "../../src/backend/open-backend.js";
 import type { Service } from "../../src/backend/service.js";
 import { adminToken } from "../../src/cli/admin-token.js";
 import { type BackendFlags, readPublicUrl, readStatic, readTls } from "../../src/cli/backend-options.js";
-import { publishPolicies } from "../../src/cli/publish-policies.js";
+import { publishPolicies } from "../../src/cli/policy/publish.js";
 import { createLogger } from "../../src/log.js";
 import { type BackendProcess, startBackend } from "../fixtures/backend/process.js";
 import { person } from "../fixtures/backend/store.js";

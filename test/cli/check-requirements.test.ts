@@ -4,10 +4,10 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openBackend } from "../../src/backend/open-backend.js";
 import type { Service } from "../../src/backend/service.js";
-import { requirePeople } from "../../src/cli/check-requirements.js";
-import { publishPolicies } from "../../src/cli/publish-policies.js";
+import { requirePeople } from "../../src/cli/policy/check-requirements.js";
+import { publishPolicies } from "../../src/cli/policy/publish.js";
 import { createLogger } from "../../src/log.js";
-import { loadPolicies } from "../../src/policy/load.js";
+import { loadPolicies } from "../../src/policy/file/load.js";
 import { makeHome, person } from "../fixtures/backend/store.js";
 
 let root: string;

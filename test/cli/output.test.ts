@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
+import { indentJson } from "../../src/cli/approvals/indent-json.js";
 import { clientEntries } from "../../src/cli/client-entries.js";
-import { indentJson } from "../../src/cli/indent-json.js";
 import { approvalJson } from "../../src/cli/json.js";
 import { relativeTime, terminalJson } from "../../src/cli/output.js";
 import type { Approval } from "../../src/client/backend.js";

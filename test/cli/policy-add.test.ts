@@ -13,11 +13,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openBackend } from "../../src/backend/open-backend.js";
-import { type AddOptions, run } from "../../src/cli/policy-add.js";
-import { addRule, newPolicy } from "../../src/cli/policy-edit.js";
+import { type AddOptions, run } from "../../src/cli/policy/add.js";
+import { addRule, newPolicy } from "../../src/cli/policy/edit.js";
 import { createLogger } from "../../src/log.js";
 import { decide } from "../../src/policy/decide.js";
-import { loadPolicies, parsePolicy, policySet } from "../../src/policy/load.js";
+import { loadPolicies, parsePolicy, policySet } from "../../src/policy/file/load.js";
 import { intent, person } from "../fixtures/backend/store.js";
 import { type Ended, inProcess } from "../fixtures/command.js";
 

@@ -18,7 +18,7 @@ import type { Service } from "../../src/backend/service.js";
 import type { StartedThread } from "../../src/backend/thread/threaded.js";
 import { embeddedBackend, type OpenedBackend } from "../../src/cli/gateway-backend.js";
 import { Output } from "../../src/cli/output.js";
-import { publishPolicies } from "../../src/cli/publish-policies.js";
+import { publishPolicies } from "../../src/cli/policy/publish.js";
 import type { LedgerRecord } from "../../src/client/backend.js";
 import { emptyConfig } from "../../src/config-file.js";
 import { createLogger } from "../../src/log.js";
@@ -260,7 +260,7 @@ test("decisions of one moment are by one revision, whatever is adopted between t
     await backend.close();
     place.remove();
   });
-  const { loadPolicies } = await import("../../src/policy/load.js");
+  const { loadPolicies } = await import("../../src/policy/file/load.js");
   const sets = await Promise.all(
     ["allow", "block"].map(async (list) => {
       const at = join(root, list);

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openBackend } from "../../src/backend/open-backend.js";
 import { canonicalText } from "../../src/frame/canonical.js";
 import { createLogger } from "../../src/log.js";
-import { policySet } from "../../src/policy/load.js";
+import { policySet } from "../../src/policy/file/load.js";
 import { jsonLines, makePlace } from "../fixtures/gateway.js";
 
 const place = makePlace();

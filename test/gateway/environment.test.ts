@@ -17,7 +17,9 @@ import { everyTool, fakeServer, filesystemServer } from "../fixtures/servers.js"
 import { WireSession } from "../fixtures/wire.js";
 
 const policies = { "tester.yaml": 'agent: tester\non_change: allow\nallow: ["*"]\n' };
-const merged = { "tester.yaml": `agent: tester\non_change: allow\nallow: ["*__*", ${everyTool("one", "two", "traps")}]\n` };
+const merged = {
+  "tester.yaml": `agent: tester\non_change: allow\nallow: ["*__*", ${everyTool("one", "two", "traps")}]\n`,
+};
 /** What a shell would make something of, each of which would leave a file in the working folder. */
 const traps = [
   "; touch pwn1",

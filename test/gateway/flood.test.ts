@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { openBackend } from "../../src/backend/open-backend.js";
 import type { Service } from "../../src/backend/service.js";
 import type { Principal } from "../../src/client/backend.js";
-import { policySet } from "../../src/policy/load.js";
+import { policySet } from "../../src/policy/file/load.js";
 import { type HttpGateway, makePlace, type Place, startHttpGateway } from "../fixtures/gateway.js";
 import { readLedger } from "../fixtures/ledger.js";
 import { fakeServer, repository } from "../fixtures/servers.js";

@@ -4,10 +4,12 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type HttpGateway, makePlace, startHttpGateway, wrapWay } from "../fixtures/gateway.js";
 import { type Frame, RawStdio, textOf } from "../fixtures/raw.js";
-import { type HttpFake, everyTool, fakeServer, startFakeHttp } from "../fixtures/servers.js";
+import { everyTool, fakeServer, type HttpFake, startFakeHttp } from "../fixtures/servers.js";
 import { frame, type WireResponse, WireSession } from "../fixtures/wire.js";
 
-const place = makePlace({ "all.yaml": `agent: "*"\non_change: allow\nallow: [${everyTool("fake", "one", "two", "remote")}]\n` });
+const place = makePlace({
+  "all.yaml": `agent: "*"\non_change: allow\nallow: [${everyTool("fake", "one", "two", "remote")}]\n`,
+});
 let gateway: HttpGateway;
 let remote: HttpFake;
 const servers = ["one", "two", "remote"] as const;

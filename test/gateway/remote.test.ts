@@ -10,7 +10,8 @@ import { type Frame, RawHttp, RawStdio, refusalIn } from "../fixtures/raw.js";
 import { BackendProcess, gatewayHome, remoteWrapWay, startRemoteGateway } from "../fixtures/remote.js";
 import { fakeServer } from "../fixtures/servers.js";
 
-const policy = 'agent: "*"\non_change: allow\nallow: ["*__echo", "*__slow"]\nreview: ["*__pay"]\nblock: ["*__danger"]\n';
+const policy =
+  'agent: "*"\non_change: allow\nallow: ["*__echo", "*__slow"]\nreview: ["*__pay"]\nblock: ["*__danger"]\n';
 const place = makePlace({ "all.yaml": policy });
 
 let backend: BackendProcess;

@@ -9,9 +9,11 @@ import { checkLedger, type Execution, readLedger } from "../fixtures/ledger.js";
 import { eventually, openPerson, type Person } from "../fixtures/person.js";
 import { endPid, isAlive } from "../fixtures/process.js";
 import { type Frame, RawHttp, RawStdio, refusalIn, textOf } from "../fixtures/raw.js";
-import { type HttpFake, everyTool, fakeServer, startFakeHttp } from "../fixtures/servers.js";
+import { everyTool, fakeServer, type HttpFake, startFakeHttp } from "../fixtures/servers.js";
 
-const place = makePlace({ "all.yaml": `agent: "*"\non_change: allow\nallow: [${everyTool("fake", "hasty", "dying", "remote", "forgetful", "resuming")}]\n` });
+const place = makePlace({
+  "all.yaml": `agent: "*"\non_change: allow\nallow: [${everyTool("fake", "hasty", "dying", "remote", "forgetful", "resuming")}]\n`,
+});
 const [command, ...args] = fakeServer();
 const witness = { LEDGER: place.ledger };
 const starts = join(place.root, "starts");

@@ -9,7 +9,9 @@ import { fakeServer } from "../fixtures/servers.js";
 
 /** As stubborn as servers come: neither the end of stdin nor SIGTERM ends it, and it has started others. */
 const stubborn = fakeServer("--ignore-eof", "--ignore-sigterm");
-const place = makePlace({ "all.yaml": 'agent: "*"\non_change: allow\nallow: ["*__*"]\nreview: ["*__pay"]\n' });
+const place = makePlace({
+  "all.yaml": 'agent: "*"\non_change: allow\nallow: ["*__*"]\nreview: ["*__pay"]\n',
+});
 const [command, ...args] = stubborn;
 const config = {
   agent: "tester",

@@ -3,7 +3,7 @@ import { openBackend } from "../../src/backend/open-backend.js";
 import type { Service } from "../../src/backend/service.js";
 import type { PinnedTool, Principal } from "../../src/client/backend.js";
 import { createLogger } from "../../src/log.js";
-import { policySet } from "../../src/policy/load.js";
+import { policySet } from "../../src/policy/file/load.js";
 import { connectClient, type Way } from "../fixtures/clients.js";
 import { type HttpGateway, makePlace, startHttpGateway } from "../fixtures/gateway.js";
 import { type Frame, RawHttp, refusalIn, textOf } from "../fixtures/raw.js";

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { checkPolicies, type KnownWorld } from "../../src/policy/check.js";
+import { checkPolicies, type KnownWorld } from "../../src/policy/trial/check.js";
 import { setOf } from "./sets.js";
 
 function remarks(files: Readonly<Record<string, string>>, known: KnownWorld = {}): string[] {

@@ -3,7 +3,7 @@ import { conditionArguments } from "../../src/policy/arguments.js";
 import { compileCondition } from "../../src/policy/condition.js";
 import { countsNeeded } from "../../src/policy/counts.js";
 import { decide } from "../../src/policy/decide.js";
-import { policySet } from "../../src/policy/load.js";
+import { policySet } from "../../src/policy/file/load.js";
 import { countKey, type PolicyDecision, type Question } from "../../src/policy/policy.js";
 import { ask, setOf } from "./sets.js";
 

@@ -8,8 +8,8 @@ import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js"
 import { describe, expect, it } from "vitest";
 import { countsNeeded } from "../../src/policy/counts.js";
 import { decide } from "../../src/policy/decide.js";
-import { policyJsonSchema } from "../../src/policy/json-schema.js";
-import { loadPolicies, parsePolicy } from "../../src/policy/load.js";
+import { policyJsonSchema } from "../../src/policy/file/json-schema.js";
+import { loadPolicies, parsePolicy } from "../../src/policy/file/load.js";
 import { countKey, type PolicyDecision, type PolicySet } from "../../src/policy/policy.js";
 import { ask } from "./sets.js";
 

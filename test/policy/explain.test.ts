@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { decide } from "../../src/policy/decide.js";
-import { explain } from "../../src/policy/explain.js";
+import { explain } from "../../src/policy/trial/explain.js";
 import { ask, setOf } from "./sets.js";
 
 const set = setOf({

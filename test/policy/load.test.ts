@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { AegisError } from "../../src/errors.js";
-import { loadPolicies, parsePolicy, policySet } from "../../src/policy/load.js";
+import { loadPolicies, parsePolicy, policySet } from "../../src/policy/file/load.js";
 
 const options = { bareNames: false };
 let folder: string;

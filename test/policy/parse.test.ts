@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { AegisError } from "../../src/errors.js";
-import { parsePolicy } from "../../src/policy/load.js";
+import { parsePolicy } from "../../src/policy/file/load.js";
 
 function problems(text: string, bareNames = false): string[] {
   try {

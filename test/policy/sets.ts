@@ -1,4 +1,4 @@
-import { parsePolicy, policySet } from "../../src/policy/load.js";
+import { parsePolicy, policySet } from "../../src/policy/file/load.js";
 import type { PolicySet, Question } from "../../src/policy/policy.js";
 
 /** A set of files named by their keys, for several servers unless said otherwise. */

@@ -3,9 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { decide } from "../../src/policy/decide.js";
-import { loadPolicies } from "../../src/policy/load.js";
+import { loadPolicies } from "../../src/policy/file/load.js";
+import { type StarterTool, starterPolicy } from "../../src/policy/file/starter.js";
 import type { PolicySet } from "../../src/policy/policy.js";
-import { type StarterTool, starterPolicy } from "../../src/policy/starter.js";
 import { ask } from "./sets.js";
 
 async function loaded(text: string, bareNames: boolean): Promise<PolicySet> {

@@ -2,7 +2,7 @@ import type { BackendEvent } from "../../client/backend.js";
 import type { NotifyConfig } from "../../config-notify.js";
 import type { Logger } from "../../log.js";
 import { noRequirement, type Requirement } from "../../requirement.js";
-import type { ApprovalRow } from "../approval-rows.js";
+import type { ApprovalRow } from "../approvals/rows.js";
 import { patiently } from "../store/patience.js";
 import type { Statement, Store } from "../store/store.js";
 import { isoTime } from "../time.js";

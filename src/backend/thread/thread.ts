@@ -1,11 +1,11 @@
 /** The thread in which the backend of a gateway, or of `aegis backend`, runs, or arguments are read: see `threaded.ts`. */
 import { parentPort } from "node:worker_threads";
 import { createLogger } from "../../log.js";
+import type { PreparedIntent } from "../decisions/prepare.js";
+import { readArguments } from "../decisions/unread-intent.js";
 import { redactArguments } from "../ledger/redact.js";
 import { openBackend } from "../open-backend.js";
-import type { PreparedIntent } from "../prepare.js";
 import type { Service } from "../service.js";
-import { readArguments } from "../unread-intent.js";
 import {
   clockOffset,
   type Order,

@@ -11,9 +11,9 @@ import type {
 } from "../../client/backend.js";
 import { AegisError, reasonOf } from "../../errors.js";
 import type { Logger } from "../../log.js";
+import type { UnreadIntent } from "../decisions/unread-intent.js";
 import { redactArguments } from "../ledger/redact.js";
 import type { Service } from "../service.js";
-import type { UnreadIntent } from "../unread-intent.js";
 import {
   clockOffset,
   type Order,

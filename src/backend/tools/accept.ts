@@ -3,11 +3,11 @@ import { AegisError } from "../../errors.js";
 import { visible } from "../../visible.js";
 import type { Batch } from "../batch.js";
 import { recordName } from "../ledger/redact.js";
-import type { ToolPins } from "../tools.js";
 import { instructions } from "./effect.js";
 import { accept } from "./pin.js";
 import { describePin, flagsOf, noInstructionsHash, type PinRow } from "./row.js";
 import type { ToolTable } from "./table.js";
+import type { ToolPins } from "./tool-pins.js";
 
 /** What servers offer now, by agent, server and tool; what they do not offer any more is left out. */
 export async function pinnedTools(table: ToolTable, filter: ToolFilter): Promise<PinnedTool[]> {

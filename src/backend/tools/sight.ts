@@ -8,13 +8,13 @@ import type { PolicySource } from "../policies.js";
 import type { GroupCommit } from "../store/commit.js";
 import { patiently } from "../store/patience.js";
 import type { Store } from "../store/store.js";
-import type { ToolPins } from "../tools.js";
 import { effectiveState, instructions } from "./effect.js";
 import { imitates } from "./look-alikes.js";
 import { lose, type Pinning, pin } from "./pin.js";
 import { type Looked, readSighting } from "./read-sighting.js";
 import { imitation, Neighbours, reasonsOf } from "./reasons.js";
 import { flagsOf, type PinRow } from "./row.js";
+import type { ToolPins } from "./tool-pins.js";
 
 /** Records of one kind that one look writes; of more than these it is said how many there were. */
 const RECORDED = 50;

@@ -8,7 +8,7 @@ import { readLedgerOf, writeLedgerOf } from "../../../src/backend/open-ledger.js
 import type { Service } from "../../../src/backend/service.js";
 import type { VerifyReport } from "../../../src/client/backend.js";
 import { createLogger } from "../../../src/log.js";
-import { loadPolicies } from "../../../src/policy/load.js";
+import { loadPolicies } from "../../../src/policy/file/load.js";
 import { linesOfFile, runCalls } from "../../fixtures/backend/ledger.js";
 import { agent, makeHome, person } from "../../fixtures/backend/store.js";
 import { type Database, openDatabase, postgresAvailable } from "../../fixtures/postgres.js";

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { LedgerRecord } from "../../../client/backend.js";
-import { sentAction } from "../../sdk-action.js";
+import { sentAction } from "../../sdk/action.js";
 import type { Service } from "../../service.js";
 import { wireTime } from "./wire.js";
 

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from "fastify";
 import { nameProblem } from "../../../names.js";
-import { actionProblem } from "../../sdk-action.js";
+import { actionProblem } from "../../sdk/action.js";
 import type { Service } from "../../service.js";
 import { HttpError } from "../errors.js";
 

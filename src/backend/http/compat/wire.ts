@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import { z } from "zod";
 import type { Agent, Approval, ApprovalStatus } from "../../../client/backend.js";
 import { nameField } from "../../../client/wire/fields.js";
-import { actionProblem, sentAction } from "../../sdk-action.js";
+import { actionProblem, sentAction } from "../../sdk/action.js";
 import type { Reported } from "../../service.js";
 
 /** Characters of free text: what is kept of it is less. */

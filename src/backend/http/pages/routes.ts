@@ -3,7 +3,7 @@ import formbody from "@fastify/formbody";
 import type { FastifyReply, FastifyRequest } from "fastify";
 import type { Approval, DecisionOptions } from "../../../client/backend.js";
 import { AegisError } from "../../../errors.js";
-import { unknownApproval } from "../../approval-rows.js";
+import { unknownApproval } from "../../approvals/rows.js";
 import type { Service } from "../../service.js";
 import type { RegisterRoutes, RouteContext } from "../app.js";
 import { answerTo, HttpError } from "../errors.js";

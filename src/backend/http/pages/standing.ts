@@ -1,6 +1,6 @@
 import type { Approval, Principal } from "../../../client/backend.js";
-import { mayDecide } from "../../approval-rights.js";
-import { samePerson } from "../../votes.js";
+import { mayDecide } from "../../approvals/rights.js";
+import { samePerson } from "../../approvals/votes.js";
 import { type Html, html } from "./html.js";
 import { named, revealed } from "./revealed.js";
 import { moment } from "./times.js";

@@ -13,7 +13,7 @@ import {
 } from "../../../client/wire/approvals.js";
 import { noQuery, nothingWire } from "../../../client/wire/fields.js";
 import { AegisError } from "../../../errors.js";
-import { unknownApproval } from "../../approval-rows.js";
+import { unknownApproval } from "../../approvals/rows.js";
 import type { Service } from "../../service.js";
 import type { RegisterRoutes } from "../app.js";
 import { speaksFor } from "../own-agent.js";

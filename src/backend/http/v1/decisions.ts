@@ -8,7 +8,7 @@ import {
 } from "../../../client/wire/decisions.js";
 import { httpLease } from "../../../client/wire/gateways.js";
 import { AegisError } from "../../../errors.js";
-import { readArguments, type UnreadIntent } from "../../unread-intent.js";
+import { readArguments, type UnreadIntent } from "../../decisions/unread-intent.js";
 import { type App, bodyLimits, type RouteContext } from "../app.js";
 import { HttpError } from "../errors.js";
 import { LARGE } from "../large-bodies.js";

@@ -1,0 +1,60 @@
+import type { Approval } from "../../client/backend.js";
+import { formatDuration } from "../../duration.js";
+import type { GrantTerms, Requirement } from "../../requirement.js";
+import { visible } from "../../visible.js";
+import { relativeTime } from "../output.js";
+
+/** What deciding takes, and who has approved so far; null where any one approver will do. */
+export function requirementText({ requirement, votes }: Approval): string | null {
+  const { approvers, quorum, reason, channels } = requirement;
+  const parts = [
+    ...(quorum === 1 && approvers.length === 0
+      ? []
+      : [`${people(quorum)}${approvers.length === 0 ? "" : ` from ${groupsText(approvers)}`}`]),
+    ...(reason ? ["a reason"] : []),
+    ...(channels.length === 2 && channels.includes("cli") && channels.includes("page")
+      ? []
+      : [
+          `only by: ${channels.length === 0 ? "nothing, its rules exclude each other" : channels.join(", ")}`,
+        ]),
+  ];
+  if (parts.length === 0 && votes.length === 0) return null;
+  const so = votes.map(({ by, at, reason: why }) => {
+    const said = why === "" ? "" : `: ${visible(why)}`;
+    return `${visible(by)} (${relativeTime(at)}${said})`;
+  });
+  const given = so.length === 0 ? "nobody has approved yet" : `approved so far by ${so.join(", ")}`;
+  return `${parts.join("; ") || "one approver"}; ${given}`;
+}
+
+/** Whose approval is missing, as the end of a sentence: `another person from docs-team must approve`. */
+export function missingText({ requirement, votes }: Approval): string {
+  const { approvers, quorum } = requirement;
+  const left = Math.max(1, quorum - votes.length);
+  const from = approvers.length === 0 ? "" : ` from ${groupsText(approvers)}`;
+  return left === 1 ? `another person${from} must approve` : `${left} more people${from} must approve`;
+}
+
+/** `docs-team or mail-team`, `docs-team, and also in legal` where two rules ask for one each. */
+function groupsText(approvers: Requirement["approvers"]): string {
+  return approvers.map((groups) => groups.map(visible).join(" or ")).join(", and also in ");
+}
+
+/** What a grant covers, beside one agent and one tool. */
+export function coverText(patterns: GrantTerms["arguments"]): string {
+  const named = Object.entries(patterns).map(
+    ([name, pattern]) => `${visible(name)} matches ${visible(pattern)}`,
+  );
+  return named.length === 0
+    ? "every argument as it was approved"
+    : `${named.join(", ")}; every other argument as it was approved`;
+}
+
+/** What an approver may grant. */
+export function termsText({ uses, expires, arguments: patterns }: GrantTerms): string {
+  return `at most ${uses} ${uses === 1 ? "use" : "uses"} within ${formatDuration(expires)}: ${coverText(patterns)}`;
+}
+
+function people(count: number): string {
+  return count === 1 ? "1 person" : `${count} people`;
+}
