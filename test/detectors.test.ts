@@ -1,9 +1,9 @@
 /** What each detector finds, and what it takes for nothing. */
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import type { DataRule, DetectorName } from "../src/data-rules.js";
-import { findIn } from "../src/detectors.js";
-import { findInJson, redactJson } from "../src/redact-json.js";
+import { findIn } from "../src/data/detectors.js";
+import { findInJson, redactJson } from "../src/data/redact-json.js";
+import type { DataRule, DetectorName } from "../src/data/rules.js";
 
 const rule = (detect: DetectorName, pattern: string | null = null, name: string = detect): DataRule => ({
   rule: `p.yaml:1 data ${name}`,

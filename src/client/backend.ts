@@ -2,7 +2,7 @@
  * What the gateway, the CLI and the SDK ask of an Aegis backend. The embedded implementation is
  * `src/backend/embedded.ts`; it is injected by the CLI. Times named `…At` are ISO 8601 UTC strings with milliseconds.
  */
-import type { DataRule } from "../data-rules.js";
+import type { DataRule } from "../data/rules.js";
 import type { Channel, GrantTerms, Requirement } from "../requirement.js";
 
 /** What policy and state say of a call. */

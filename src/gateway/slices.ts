@@ -1,5 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises";
-import type { Search } from "../detectors.js";
+import type { Search } from "../data/detectors.js";
 
 /** Milliseconds of work before others have their turn. */
 const SLICE = 5;

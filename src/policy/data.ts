@@ -1,4 +1,4 @@
-import type { DataRule } from "../data-rules.js";
+import type { DataRule } from "../data/rules.js";
 import { candidatesOf } from "./candidates.js";
 import { rulesFor } from "./compile.js";
 import type { PolicyDecision, PolicySet, Question } from "./policy.js";

@@ -1,4 +1,4 @@
-import { findIn } from "../detectors.js";
+import { findIn } from "../data/detectors.js";
 import { type Candidates, candidatesOf, type InForce } from "./candidates.js";
 import { type CompiledRule, rulesFor } from "./compile.js";
 import { ConditionError } from "./condition.js";

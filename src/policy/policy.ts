@@ -1,4 +1,4 @@
-import type { DataRule } from "../data-rules.js";
+import type { DataRule } from "../data/rules.js";
 import type { Channel, GrantTerms, Requirement } from "../requirement.js";
 
 /** The lists of a policy file, in the order of their strength: a rule of an earlier one wins. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Approval, Backend, Intent, Outcome, Verdict } from "../../src/client/backend.js";
-import type { DataEffect, DataRule } from "../../src/data-rules.js";
+import type { DataEffect, DataRule } from "../../src/data/rules.js";
 import { parseServerFrame } from "../../src/frame/parse.js";
 import type { Call, CallResult } from "../../src/gateway/call.js";
 import { compose, createPipeline, type Step } from "../../src/gateway/pipeline.js";

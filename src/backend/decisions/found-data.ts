@@ -1,9 +1,9 @@
 import type { Intent } from "../../client/backend.js";
-import type { DataRule } from "../../data-rules.js";
+import { findInJson, redactJson } from "../../data/redact-json.js";
+import type { DataRule } from "../../data/rules.js";
 import { AegisError } from "../../errors.js";
 import { dataRulesFor } from "../../policy/data.js";
 import type { PolicySet } from "../../policy/policy.js";
-import { findInJson, redactJson } from "../../redact-json.js";
 
 /** A call, or its answer, after the rules for data have looked at it. */
 export interface Searched {

@@ -1,5 +1,5 @@
 import type { Intent } from "../../client/backend.js";
-import type { DataEffect, DataRule } from "../../data-rules.js";
+import type { DataEffect, DataRule } from "../../data/rules.js";
 import { findingsDecision } from "../../policy/data.js";
 import { decide as decideByPolicy } from "../../policy/decide.js";
 import { type Declared, decideDeclared } from "../../policy/declared.js";

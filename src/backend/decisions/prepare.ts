@@ -1,5 +1,5 @@
 import type { Intent } from "../../client/backend.js";
-import type { DataRule } from "../../data-rules.js";
+import type { DataRule } from "../../data/rules.js";
 import { reasonOf } from "../../errors.js";
 import { conditionArguments } from "../../policy/arguments.js";
 import { countsNeeded } from "../../policy/counts.js";

@@ -1,4 +1,4 @@
-import { replaced, secretsIn } from "../../secret-forms.js";
+import { replaced, secretsIn } from "../../data/secret-forms.js";
 import { visible } from "../../visible.js";
 import { nameProblem } from "../names.js";
 

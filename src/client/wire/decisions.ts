@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { dataEffects, detectorNames } from "../../data-rules.js";
+import { dataEffects, detectorNames } from "../../data/rules.js";
 import type { Intent, Verdict } from "../backend.js";
 import { approvalStatusField } from "./approvals.js";
 import {

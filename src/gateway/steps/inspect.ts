@@ -1,9 +1,9 @@
 import type { Intent, Verdict, Waiting } from "../../client/backend.js";
-import type { DataRule } from "../../data-rules.js";
+import { redacting, searching } from "../../data/redact-json.js";
+import type { DataRule } from "../../data/rules.js";
 import { reasonOf } from "../../errors.js";
 import { parseServerFrame } from "../../frame/parse.js";
 import { type Span, spanAt, splice } from "../../frame/text.js";
-import { redacting, searching } from "../../redact-json.js";
 import { type AnswerParts, partsOf } from "../answer.js";
 import type { Call, CallResult, Refusal } from "../call.js";
 import type { Step } from "../pipeline.js";

@@ -1,5 +1,5 @@
 import * as z from "zod";
-import { dataEffects, detectorNames } from "../../data-rules.js";
+import { dataEffects, detectorNames } from "../../data/rules.js";
 import { linearTest, regexProblem } from "../../linear-regex.js";
 import { hostPattern } from "../host-names.js";
 import { actionPattern, amount, duration, reason, shadow, text } from "./schema-terms.js";

@@ -1,5 +1,5 @@
-import type { DataRule } from "../../data-rules.js";
-import { findInJson, redactJson } from "../../redact-json.js";
+import { findInJson, redactJson } from "../../data/redact-json.js";
+import type { DataRule } from "../../data/rules.js";
 import { conditionArguments } from "../arguments.js";
 import { dataRulesFor, findingsDecision } from "../data.js";
 import { decide } from "../decide.js";

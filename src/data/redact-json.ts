@@ -1,4 +1,3 @@
-import type { DataRule } from "./data-rules.js";
 import {
   type Finding,
   findings,
@@ -9,6 +8,7 @@ import {
   type Search,
 } from "./detectors.js";
 import { type Leaf, leavesOf } from "./json-leaves.js";
+import type { DataRule } from "./rules.js";
 import type { Span } from "./secret-forms.js";
 
 /**

@@ -1,7 +1,7 @@
-import type { DataRule } from "./data-rules.js";
-import { cardNumbersIn } from "./detectors-cards.js";
-import { nationalIdsIn } from "./detectors-national-ids.js";
-import { linearRegex } from "./linear-regex.js";
+import { linearRegex } from "../linear-regex.js";
+import { cardNumbersIn } from "./cards.js";
+import { nationalIdsIn } from "./national-ids.js";
+import type { DataRule } from "./rules.js";
 import { type Span, secretsIn, united } from "./secret-forms.js";
 
 /** Work that may be interrupted wherever it yields. */
