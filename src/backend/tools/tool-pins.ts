@@ -59,7 +59,8 @@ export class ToolPins {
         // Another definition than the one that was seen: nobody knows what that one claims.
         claims: row?.seen === definition ? await this.claimsOf(definition) : noClaims,
       },
-      version: row?.version ?? null,
+      // Another session of the agent was shown another definition last: what this one shows has no pinning of its own.
+      version: row?.seen === definition ? row.version : null,
     };
   }
 
