@@ -24,7 +24,7 @@ const must = groups.flatMap(([group, rows, should]) =>
 const page = readFileSync(`${repository}/docs/threats.md`, "utf8");
 const [covered = "", uncovered = ""] = page.split("## Without a test yet");
 const cells = (text: string): string[][] =>
-  [...text.matchAll(/^\| ([A-Z]\d+) \|(.*)\|$/gm)].map(([, row = "", rest = ""]) => [
+  [...text.matchAll(/^\| ([A-Z]\d+) +\|(.*)\|$/gm)].map(([, row = "", rest = ""]) => [
     row,
     ...rest.split(" | ").map((cell) => cell.trim()),
   ]);
