@@ -4,7 +4,8 @@ import { binaries } from "./test/fixtures/postgres/cluster.js";
 /** Files that take long because time, or the number of real peers, is their subject: `npm run test:slow`, and CI. */
 const slow = [
   "test/gateway/peers.test.ts",
-  "test/gateway/tools.test.ts",
+  "test/gateway/{tools,two-readings}.test.ts",
+  "test/gateway/ask-client.test.ts",
   "test/gateway/slow-request.test.ts",
   "test/gateway/shutdown.test.ts",
   "test/gateway/{names,restart,bad-input,kill}.test.ts",
@@ -33,7 +34,7 @@ const postgresOnly = [
 
 /** Files that hold for every store: over SQLite in `npm test`, over PostgreSQL with the slow ones. */
 const everyStore = [
-  "test/backend/{agents,approvals,blocks,data,decisions,declarations,enlisting,events,flood,governed-decisions,grants,kill,ledger,limits,quorum,sessions,store-contract,tokens,tools}.test.ts",
+  "test/backend/{agents,approvals,blocks,client-answers,data,decisions,declarations,enlisting,events,flood,governed-decisions,grants,kill,ledger,limits,quorum,sessions,store-contract,tokens,tools}.test.ts",
   "test/backend/http/compat/{audit,contract,holes}.test.ts",
 ];
 

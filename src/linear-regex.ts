@@ -10,8 +10,9 @@ export const longestSearched = 1_000_000;
 const compiled = new Map<string, RE2JS>();
 
 /**
- * A regular expression in the syntax of RE2: found in time proportional to the text, whatever the expression (threat
- * P13). What would need backtracking (lookaround, references back) is not in the syntax.
+ * A regular expression in the syntax of RE2: looked for once, it takes time proportional to the text, times at most the
+ * size of the expression (threat P13). All of its matches may take as much for each of them: whoever wants them bounds
+ * how many. What would need backtracking (lookaround, references back) is not in the syntax.
  *
  * @throws Error where it is not one
  */

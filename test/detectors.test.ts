@@ -178,6 +178,24 @@ describe("custom patterns", () => {
     expect(redactJson('"abc"', [rule("custom", "x*", "x")])).toBe('"abc"');
     expect(redactJson('"abc"', [rule("custom", ".", "x")])).toBe('"[x][x][x]"');
   });
+
+  it("read a text a bounded number of times, and then all of the rest is found", () => {
+    // Each match is looked for as far as the end, as long as no z is there.
+    for (const length of [1_000, 60_000]) {
+      const clean = redactJson(JSON.stringify("k".repeat(length)), [rule("custom", "k(.*z)?", "x")]);
+      expect(clean).toMatch(/^"(\[x\])+"$/);
+      expect(clean.length / 3).toBeLessThan(40);
+    }
+    // One that finds nothing at each place reads as much.
+    expect(
+      redactJson(JSON.stringify("k".repeat(60_000)), [rule("custom", "\\b|(k.*z)?", "x")]).length,
+    ).toBeLessThan(60_000);
+    const tickets = Array.from({ length: 60 }, (_, i) => `TCK-${i}${" and so on".repeat(100)}`).join();
+    const ticket = rule("custom", "TCK-[0-9]+", "ticket");
+    expect(redactJson(JSON.stringify(tickets), [ticket])).toBe(
+      JSON.stringify(tickets).replace(/TCK-[0-9]+/g, "[ticket]"),
+    );
+  });
 });
 
 describe("redaction", () => {

@@ -108,6 +108,12 @@ export class StoredBackend implements Service {
     await commit.write(() => approvals.detach(approval, call));
   }
 
+  async answerInClient(approval: number, call: string): Promise<void> {
+    const { approvals, commit } = this.parts;
+    const answered = await commit.write((batch) => approvals.answerInClient(batch, approval, call));
+    if (answered instanceof AegisError) throw answered;
+  }
+
   outcome(ended: Outcome): void {
     const { commit, outcomes } = this.parts;
     const entry = outcomeEntry(ended);

@@ -185,6 +185,9 @@ function problemOf(
 ): string | null {
   if (/^(?:os|oidc):/.test(name))
     return `A token can not be named ${name}: os: and oidc: stand for people that are vouched for otherwise.`;
+  // In the ledger it is whoever answered a form there.
+  if (/^client:/i.test(name))
+    return `A token can not be named ${name}: client: stands for an agent's client.`;
   if (!roles.includes(role)) return `There is no role "${role}": it is one of ${roles.join(", ")}.`;
   if (role !== "agent" && agent !== undefined) return `A token of role ${role} is not bound to an agent.`;
   if (expires === undefined || (Number.isFinite(expires) && expires > 0 && expires < 1e13)) return null;

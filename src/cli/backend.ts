@@ -64,6 +64,7 @@ async function serveBackend(context: Context, flags: BackendFlags, thread: Start
     out.say(`aegis: ${service.description}; ${policies.said}`);
     out.say(`aegis: ${fresh ? "a new admin token is" : "the admin token is"} in ${file}`);
     out.say(`aegis: listening on ${url}${publicUrl === null ? "" : `, known as ${publicUrl.origin}`}`);
+    out.say(`aegis: people decide at ${publicUrl?.origin ?? url}/approvals`);
     out.say(`aegis: the other commands reach it with AEGIS_BACKEND_URL=${publicUrl?.origin ?? url}`);
     running.watch = (await policies.watch?.(log)) ?? null;
     return await new Promise<never>(() => {});

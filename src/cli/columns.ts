@@ -41,6 +41,12 @@ export function wordWrap(text: string, columns: number): string[] {
   return [...lines, line];
 }
 
+/** The same of a text that begins at this column, and goes on below its own beginning. */
+export function wrapAt(column: number, text: string, columns: number | null): string[] {
+  const lines = wordWrap(text, Math.max((columns ?? Number.POSITIVE_INFINITY) - column, 20));
+  return lines.map((line, index) => (index === 0 ? line : " ".repeat(column) + line));
+}
+
 function widthOf(character: string): number {
   const code = character.codePointAt(0) ?? 0;
   if (code >= 0x20 && code < 0x7f) return 1;

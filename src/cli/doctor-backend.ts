@@ -51,11 +51,21 @@ export async function lookAtBackend(
     add("gateways", "note", names.length === 0 ? "none lives" : `live: ${names.join(", ")}`);
   }
   await lookAtAgents(backend, add);
+  if (kind !== "original") await lookAtTools(backend, add);
   add("approvals", "note", `${await countOf(backend, "pending")} wait for a decision`);
   if (kind === "original" || by.role === "approver") return;
   const { ok, records, broken } = await backend.verify();
   if (ok) add("ledger", "ok", `${records} records, every link holds`);
   else add("ledger", "broken", `record ${broken?.id ?? "?"}: ${broken?.reason ?? "it does not verify"}`);
+}
+
+/** What is held back as long as nobody has looked at it. */
+async function lookAtTools(backend: Backend, add: Add): Promise<void> {
+  const tools = await backend.pinnedTools({});
+  const open = tools.filter(({ state, flags }) => state !== "accepted" || flags.length > 0).length;
+  if (tools.length === 0) add("tools", "note", "no server has shown any yet");
+  else if (open === 0) add("tools", "ok", `${tools.length} known, all accepted as they are`);
+  else add("tools", "note", `${open} of ${tools.length} are not accepted: \`aegis tools diff\` shows them`);
 }
 
 async function lookAtAgents(backend: Backend, add: Add): Promise<void> {

@@ -155,6 +155,14 @@ async function lookAtPolicies(
   const { files, revision } = set;
   if (files.length === 0) add("policies", "note", `${folder} holds no policy: a person decides every call`);
   else add("policies", "ok", `${folder}: ${files.length} loaded, revision ${revision.slice(0, 12)}`);
+  const { lookAt, remedyOfInsecurity } = await import("./policy/folder.js");
+  const { problems } = await lookAt(folder);
+  if (problems.length > 0)
+    add(
+      "policies",
+      "warning",
+      ["changes will be refused as long as this is so:", ...problems, remedyOfInsecurity].join("\n"),
+    );
   return set;
 }
 

@@ -1,5 +1,6 @@
 /** The shapes of `--json`, which scripts rely on: snake_case, and the names of the design page. */
 import type { Agent, Approval, Grant, KillReceipt, LedgerRecord, Token } from "../client/backend.js";
+import { voteToWire } from "../client/wire/approvals.js";
 import type { Requirement } from "../requirement.js";
 
 export function agentJson(agent: Agent): unknown {
@@ -31,13 +32,14 @@ export function approvalJson(
     action: approval.action,
     server: approval.server,
     tool: approval.tool,
+    ...(approval.stage === undefined ? {} : { stage: approval.stage }),
     arguments: null,
     status: approval.status,
     rule: approval.rule,
     reason: approval.reason,
     digest: approval.digest,
     requirement: requirementJson(approval.requirement),
-    votes: approval.votes,
+    votes: approval.votes.map(voteToWire),
     ...beside,
     waiting: approval.waiting,
     created_at: approval.createdAt,

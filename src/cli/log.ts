@@ -55,10 +55,12 @@ function recordLine(out: Output, record: LedgerRecord): string {
   const approval = record.approval;
   const reason = text(record.reason);
   const rule = text(record.rule);
+  const findings = text(record.findings);
   const principal = text(record.principal);
   const details = [
     reason,
     ...(rule === "" || reason.includes(rule) ? [] : [`(${rule})`]),
+    ...(findings === "" ? [] : [`[${findings}]`]),
     ...(typeof approval === "number" && !reason.includes(`pproval ${approval}`)
       ? [`approval ${approval}`]
       : []),

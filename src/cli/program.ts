@@ -266,7 +266,8 @@ export function buildProgram(
     ofAgent(tools.command("accept"))
       .description("show the same, and accept it as it is")
       .argument("<server>")
-      .argument("[tool]"),
+      .argument("[tool]")
+      .option("--yes", "accept it without asking"),
     async () => (await import("./tools.js")).accept,
   );
 

@@ -1,11 +1,13 @@
-import type { Backend, PinnedTool, ToolFilter } from "../client/backend.js";
+import type { Backend, PinnedTool, ToolFilter, ToolState } from "../client/backend.js";
 import { AegisError } from "../errors.js";
 import { nearest } from "../suggest.js";
 import { visible } from "../visible.js";
+import { confirmed } from "./confirm.js";
 import { type Command, type CommonOptions, type Context, requireAgent, withBackend } from "./context.js";
 import type { Output } from "./output.js";
 import { relativeTime } from "./output.js";
 import { diffText, pending, type Shown, toolName } from "./tool-diff.js";
+import { effectiveStates } from "./tool-states.js";
 
 interface ListOptions extends CommonOptions {
   readonly agent?: string;
@@ -16,6 +18,10 @@ interface AgentOption extends CommonOptions {
   readonly agent?: string;
 }
 
+interface AcceptOptions extends AgentOption {
+  readonly yes?: boolean;
+}
+
 /** `aegis tools`: what servers offer, and what nobody has accepted. */
 export const list: Command<ListOptions> = {
   async run(context, options) {
@@ -23,14 +29,19 @@ export const list: Command<ListOptions> = {
     const { agent, server } = options;
     return withBackend(context, options, async ({ backend }) => {
       const tools = await find(backend, agent, server, undefined);
-      if (out.json) for (const tool of tools) out.document(toolJson(tool));
+      const stateOf = effectiveStates(tools);
+      if (out.json)
+        for (const tool of tools)
+          out.document({ ...(toolJson(tool) as object), effective_state: stateOf(tool) });
       else if (tools.length === 0) out.line("No server has shown its tools yet.");
-      else table(out, tools);
+      else table(out, tools, stateOf);
       const open = tools.filter(({ state, flags }) => state !== "accepted" || flags.length > 0);
       if (!out.json && open.length > 0) {
         out.say(
           `${open.length} not accepted: \`aegis tools diff\` shows them, \`aegis tools accept SERVER\` accepts.`,
         );
+        if (open.some(({ tool, state }) => tool === "" && state === "changed"))
+          out.say("Where the instructions of a server changed, all of its tools count as changed.");
       }
       return 0;
     });
@@ -49,7 +60,7 @@ export const diff: Command<AgentOption> = {
 };
 
 /** `aegis tools accept SERVER [TOOL]`: exactly what it shows, whatever the server offers a moment later. */
-export const accept: Command<AgentOption> = {
+export const accept: Command<AcceptOptions> = {
   async run(context, options, [server = "", tool]) {
     const { out } = context;
     const { agent } = options;
@@ -57,14 +68,27 @@ export const accept: Command<AgentOption> = {
       const shown = pending(await find(backend, agent, server, tool));
       if (!out.json) show(context, shown);
       if (shown.length === 0) return 0;
+      const kept = "Nothing was accepted";
+      if (
+        options.yes !== true &&
+        !(await confirmed(out, `Accept ${counted(shown)} as shown?`, `${kept}: nobody can be asked here.`))
+      ) {
+        out.say(`${kept}.`);
+        return 1;
+      }
+      // By what was shown, not by name: the instructions of its server may be with the tool that was named.
       const definitions = [...new Set(shown.map((each) => each.tool.definition))];
-      const accepted = await backend.acceptTools(filterOf(agent, server, tool), definitions, by);
+      const accepted = await backend.acceptTools(filterOf(agent, server), definitions, by);
       if (out.json) for (const each of accepted) out.document(toolJson(each));
       else for (const each of accepted) out.line(`Accepted ${toolName(each)} for ${visible(each.agent)}.`);
       return left(out, shown, accepted);
     });
   },
 };
+
+function counted({ length }: readonly Shown[]): string {
+  return length === 1 ? "this" : `these ${length}`;
+}
 
 /** What was shown and is not accepted: it changed in between, or its server defines it twice. */
 function left(out: Output, shown: readonly Shown[], accepted: readonly PinnedTool[]): number {
@@ -106,42 +130,54 @@ function coloured(out: Output, line: string): string {
   return line.startsWith("-") ? out.style("red", line) : line;
 }
 
-function table(out: Output, tools: readonly PinnedTool[]): void {
+function table(out: Output, tools: readonly PinnedTool[], stateOf: (tool: PinnedTool) => ToolState): void {
   out.table(
     ["AGENT", "SERVER", "TOOL", "STATE", "SINCE", "FLAGS"],
     tools.map((tool) => [
       visible(tool.agent),
       visible(tool.server),
       tool.tool === "" ? "(instructions)" : visible(tool.tool),
-      { text: tool.state, style: styleOf(tool) },
+      { text: stateOf(tool), style: styleOf(stateOf(tool), tool.flags) },
       relativeTime(tool.acceptedAt ?? tool.changedAt),
       visible(tool.flags.join(" ")) || "-",
     ]),
   );
 }
 
-function styleOf({ state, flags }: PinnedTool): "green" | "yellow" | "red" {
+function styleOf(state: ToolState, flags: readonly string[]): "green" | "yellow" | "red" {
   if (state === "changed" || flags.length > 0) return "red";
   return state === "accepted" ? "green" : "yellow";
 }
 
-/** What was meant, or an error that says what is near. @throws AegisError unknown_agent, unknown_tool */
+/**
+ * What was meant, or an error that says what is near. With a tool come the instructions of its server where they hold it
+ * back: to accept the tool alone would not help.
+ *
+ * @throws AegisError unknown_agent, unknown_tool
+ */
 async function find(
   backend: Backend,
   agent: string | undefined,
   server: string | undefined,
   tool: string | undefined,
 ): Promise<readonly PinnedTool[]> {
-  const found = await backend.pinnedTools(filterOf(agent, server, tool));
+  const offered = await backend.pinnedTools(filterOf(agent, server));
+  const named = tool === undefined ? offered : offered.filter((each) => each.tool === tool);
+  const found =
+    named.length === 0 ? named : offered.filter((each) => named.includes(each) || holdsBack(each));
   if (found.length > 0 || (agent === undefined && server === undefined)) return found;
   if (agent !== undefined) await requireAgent(backend, agent);
-  const all = await backend.pinnedTools(filterOf(agent, undefined, undefined));
+  const all = await backend.pinnedTools(filterOf(agent));
   if (server === undefined) return all;
   const servers = all.map((each) => each.server);
   if (!servers.includes(server))
     throw unknown(`No server "${visible(server)}" has shown its tools`, server, servers);
   const names = all.filter((each) => each.server === server).map((each) => each.tool);
   throw unknown(`The server "${visible(server)}" offers no tool "${visible(tool ?? "")}"`, tool ?? "", names);
+}
+
+function holdsBack({ tool, state, flags }: PinnedTool): boolean {
+  return tool === "" && (state === "changed" || flags.length > 0);
 }
 
 function unknown(sentence: string, word: string, known: readonly string[]): AegisError {
@@ -151,11 +187,10 @@ function unknown(sentence: string, word: string, known: readonly string[]): Aegi
   });
 }
 
-function filterOf(agent?: string, server?: string, tool?: string): ToolFilter {
+function filterOf(agent?: string, server?: string): ToolFilter {
   return {
     ...(agent === undefined ? {} : { agent }),
     ...(server === undefined ? {} : { server }),
-    ...(tool === undefined ? {} : { tool }),
   };
 }
 

@@ -136,6 +136,8 @@ export interface Approval {
   readonly server: string;
   readonly tool: string;
   readonly action: string;
+  /** Not about the call but about its answer: the call has run, and `arguments` is `{"result": …}`. */
+  readonly stage?: "result";
   /** JSON text: the exact arguments while the approval is open, their redacted form afterwards. */
   readonly arguments: string;
   readonly status: ApprovalStatus;
@@ -163,6 +165,8 @@ export interface Vote {
   readonly by: string;
   readonly at: string;
   readonly reason: string;
+  /** What this person would grant beyond the one call, `expires` in milliseconds; left out for nothing. */
+  readonly grant?: { readonly uses: number; readonly expires: number };
 }
 
 /** How a decision came, and what it is to cover. */
@@ -177,7 +181,7 @@ export interface DecisionOptions {
 export interface ApprovalContext {
   /** The tool as its server defined it when the call was held, JSON text; null where nobody has it. */
   readonly definition: string | null;
-  /** The newest approval of this agent and action that was used: what it was about, redacted. Null without one. */
+  /** The newest approval of this agent, action and stage that was used: what it was about, redacted. Null without one. */
   readonly previous: {
     readonly id: number;
     readonly redacted: string;
@@ -434,6 +438,13 @@ export interface Backend {
   sight(sighting: Sighting): Promise<Sighted>;
   /** The caller of a held call is gone; the approval stays. */
   detachWaiter(approval: number, call: string): Promise<void>;
+  /**
+   * The form in the client that made this call was accepted: approves the call that waits on it, where the policy lists
+   * the channel `client`. Nobody knows who answered, so that it counts for no quorum, no group and no stated reason.
+   *
+   * @throws AegisError `not_permitted`, `approval_settled`, `unknown_approval`
+   */
+  answerInClient(approval: number, call: string): Promise<void>;
   /** Queued, and durable with the next commit; a failure is logged, never thrown into the call it ends. */
   outcome(outcome: Outcome): void;
   note(note: Note): Promise<void>;

@@ -136,6 +136,10 @@ export class HttpBackend implements Backend {
     }
   }
 
+  async answerInClient(approval: number, call: string): Promise<void> {
+    await this.api.post(`/v1/approvals/${approval}/answer`, { call }, nothingWire);
+  }
+
   outcome(outcome: Outcome): void {
     this.decisions.outcome(outcome);
   }

@@ -134,6 +134,10 @@ export class LateBackend implements Backend {
     await this.there().detachWaiter(approval, call);
   }
 
+  async answerInClient(approval: number, call: string): Promise<void> {
+    await this.there().answerInClient(approval, call);
+  }
+
   outcome(outcome: Outcome): void {
     // Before it was found no call was decided, so none has an outcome.
     this.inner?.outcome(outcome);

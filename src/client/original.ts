@@ -83,6 +83,13 @@ export class OriginalBackend implements Backend {
     this.approved.detach(approval, call);
   }
 
+  async answerInClient(): Promise<void> {
+    throw unsupported(
+      "it does not know by which way an approval may be decided",
+      "Decide it with `aegis approve`, or use an aegis backend.",
+    );
+  }
+
   outcome(outcome: Outcome): void {
     this.decisions.outcome(outcome);
   }

@@ -27,8 +27,11 @@ const WINDOW = 65_536;
 const OVERLAP = 8_192;
 /** So far a detector looks around what it finds. */
 const CONTEXT = 64;
-/** Of a custom pattern in one piece: each may cost a look at all of the piece, and so the rest is taken as found. */
-const MATCHES = 256;
+/**
+ * How often a custom pattern may read a text: each match may cost a look at all that follows. Then the rest is taken as
+ * found. Enough for 64 matches that are spread evenly over the text.
+ */
+const READINGS = 32;
 
 /**
  * Which of the rules find something in parsed JSON, in the order given: in strings, numbers and member names. Numbers
@@ -60,7 +63,8 @@ export function findIn(value: unknown, rules: readonly DataRule[]): readonly Dat
 }
 
 /**
- * What the rules find in one text, in the order given; linear in its length.
+ * What the rules find in one text, in the order given. The time is proportional to its length: a custom pattern reads
+ * it at most {@link READINGS} times.
  *
  * @param name of the member whose value the text is, or which holds the list it is in; empty without one
  */
@@ -160,14 +164,16 @@ function customIn({ pattern, name }: DataRule, text: string): readonly Span[] {
   if (pattern === null) throw new Error(`the data rule ${name} has no pattern`);
   const found: Span[] = [];
   const matcher = linearRegex(pattern).matcher(text);
+  let left = READINGS * text.length;
   while (matcher.find()) {
     const span = { start: matcher.start(), end: matcher.end() };
-    if (span.end === span.start) continue;
-    if (found.length === MATCHES) {
+    // As far as the next search may read, whatever it finds.
+    left -= text.length - span.end;
+    if (left < 0) {
       found.push({ start: span.start, end: text.length });
       break;
     }
-    found.push(span);
+    if (span.end > span.start) found.push(span);
   }
   return found;
 }

@@ -1,4 +1,4 @@
-import { scan } from "./scan.js";
+import { refuseLookAlike, scan } from "./scan.js";
 import {
   type ClientFrame,
   FrameError,
@@ -34,14 +34,18 @@ export function parseClientFrame(text: string): ClientFrame {
 
 /**
  * Reads one frame of a server as far as routing needs. What a server says passes as it is: duplicate keys or deep
- * nesting in a result are between the server and the client.
+ * nesting in a result are between the server and the client. But a client must take the frame for what it is here, and
+ * for the answer to nothing else: a list that comes as a question, or under `Id`, would be shown without being pinned.
  *
  * @throws FrameError where it is not a JSON-RPC message
  */
 export function parseServerFrame(text: string): ServerFrame {
   const message = parseObject(text);
+  for (const key of Object.keys(message)) refuseLookAlike(1, key);
   const { method } = message;
   if (typeof method !== "string") return response(text, message);
+  if (Object.hasOwn(message, "result") || Object.hasOwn(message, "error"))
+    throw invalid("both a method and an answer");
   const params = isObject(message.params) ? message.params : {};
   if (!Object.hasOwn(message, "id")) return { kind: "notification", text, method, params };
   return { kind: "request", text, key: requestKey(message.id, undefined), method, params };

@@ -31,7 +31,7 @@ const parameters = [
 const known: ReadonlyArray<ReadonlySet<string>> = [new Set(), new Set(envelope), new Set(parameters)];
 
 /** NFKC, then case: what Go's decoder and tolerant servers fold (CVE-2026-27896: `paramſ`, U+212A). */
-function folded(key: string): string {
+export function folded(key: string): string {
   return key.normalize("NFKC").toLowerCase();
 }
 const foldedKnown = known.map((names) => new Set([...names].map(folded)));
@@ -116,7 +116,8 @@ export function scan(text: string): Spans {
   return { id, name, arguments: args };
 }
 
-function refuseLookAlike(depth: number, key: string): void {
+/** @throws FrameError where a member of the envelope (depth 1) or of `params` (2) could be taken for another one */
+export function refuseLookAlike(depth: number, key: string): void {
   if (known[depth]?.has(key)) return;
   if (foldedKnown[depth]?.has(folded(key))) {
     throw new FrameError(

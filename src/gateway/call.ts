@@ -1,5 +1,6 @@
 import type { Intent, Verdict } from "../client/backend.js";
 import type { ResponseFrame } from "../frame/types.js";
+import type { AskForm } from "./client-questions.js";
 import type { CatalogTool } from "./offered.js";
 import type { ClientRequest } from "./request.js";
 import type { Outgoing, ServerLink } from "./servers/link.js";
@@ -13,6 +14,8 @@ export interface Call {
   readonly intent: Intent;
   /** The tool as the server defines it at this moment; undefined where it is gone. */
   readonly currentTool: () => Promise<CatalogTool | undefined>;
+  /** Asks the client by a form, on the stream of this call; left out where it has none. */
+  readonly askForm?: AskForm;
   /** `performance.now()` when the frame arrived. */
   readonly startedAt: number;
   verdict: Verdict | null;

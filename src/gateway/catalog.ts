@@ -1,8 +1,9 @@
 import type { Sighted } from "../client/backend.js";
-import { reasonOf } from "../errors.js";
+import { AegisError, reasonOf } from "../errors.js";
 import type { Json } from "../frame/types.js";
 import type { Logger } from "../log.js";
-import { type CatalogTool, elementsIn, type Offered, readOffers } from "./offered.js";
+import { type CatalogTool, elementsIn, type Offered, readOffers, room } from "./offered.js";
+import { refusedAnswer, secondList } from "./one-reading.js";
 import type { ServerLink } from "./servers/link.js";
 
 /** Pages a list may have: a server that always names a next cursor must not keep us for ever. */
@@ -23,7 +24,7 @@ interface Listing extends Offered {
 /**
  * The tools of one server, as one scope sees them; read when first needed, and again when they changed. What was read is
  * pinned at the backend before any of it can be called. A backend that can not be told keeps nobody from calling: it
- * then decides by what it knows.
+ * then decides by what it knows. Of what it refuses to pin nothing is offered: no change of it would ever be noticed.
  */
 export class Catalog {
   private listing: Promise<Listing> | undefined;
@@ -31,6 +32,8 @@ export class Catalog {
   private loaded: Listing | undefined;
   private loadedAt = 0;
   private unsightedAt: number | undefined;
+  /** Elements that were left out of what was pinned last: said once, not with every look. */
+  private leftOut = 0;
   /** Tools that policy hides until somebody accepts them, as was heard last. */
   private hidden: ReadonlySet<string> = new Set();
 
@@ -73,14 +76,15 @@ export class Catalog {
    * server offers now, and is pinned before anybody reads it.
    *
    * @param whole the page is all of the list
+   * @returns what is offered now, by name: what of the page is not among it is not pinned, and not to be shown
    */
-  async seen(elements: readonly string[], whole: boolean): Promise<void> {
+  async seen(elements: readonly string[], whole: boolean): Promise<ReadonlyMap<string, CatalogTool>> {
     const page = readOffers(elements);
     const before =
       whole && this.listing === undefined ? undefined : await this.current().catch(() => undefined);
-    if (before !== undefined && holds(before, page, whole)) return;
+    if (before !== undefined && holds(before, page, whole)) return before.tools;
     if (before === undefined) this.loadedAt = performance.now();
-    await this.begin(this.pin(whole || before === undefined ? page : over(before, page)));
+    return (await this.begin(this.pin(whole || before === undefined ? page : over(before, page)))).tools;
   }
 
   /** What was pinned has changed, or the policy. @returns whether other tools are hidden than before */
@@ -89,7 +93,8 @@ export class Catalog {
     const known = await listing?.catch(() => undefined);
     // Meanwhile it may have been read again, and told.
     if (known === undefined || this.listing !== listing) return false;
-    await this.begin(this.pin(known));
+    const pinned = await this.begin(this.pin(known)).catch(() => undefined);
+    if (pinned === undefined) return true;
     return hidden.size !== this.hidden.size || [...hidden].some((name) => !this.hidden.has(name));
   }
 
@@ -112,7 +117,7 @@ export class Catalog {
         if (this.listing === loading) this.loaded = listing.sighted ? listing : undefined;
       },
       () => {
-        if (this.listing === loading) this.listing = undefined;
+        if (this.listing === loading) this.invalidate();
       },
     );
     return loading;
@@ -127,8 +132,9 @@ export class Catalog {
 
   private async pin({ tools, offers, unusable }: Offered): Promise<Listing> {
     const { key } = this.link;
-    if (unusable > 0)
-      this.log.warn({ server: key, count: unusable }, "tools that nobody could call were left out");
+    if (unusable > this.leftOut)
+      this.log.warn({ server: key, count: unusable }, "tools that nobody could call or pin were left out");
+    this.leftOut = unusable;
     try {
       const sighted = await this.sight(offers);
       this.hidden = new Set(sighted.tools.filter(({ hidden }) => hidden).map(({ name }) => name));
@@ -136,6 +142,10 @@ export class Catalog {
       return { tools, offers, unusable, sighted: true };
     } catch (thrown) {
       this.log.warn({ server: key, reason: reasonOf(thrown) }, "the backend was not told of the tools");
+      if (thrown instanceof AegisError && thrown.code === "usage") {
+        const message = `No tool of the server ${key} can be used: the backend does not pin them. ${thrown.message}`;
+        throw new AegisError("server_unavailable", message, { cause: thrown });
+      }
       this.unsightedAt = performance.now();
       return { tools, offers, unusable, sighted: false };
     }
@@ -149,17 +159,24 @@ function holds(known: Offered, page: Offered, whole: boolean): boolean {
   return page.offers.every(({ text }) => texts.has(text));
 }
 
-/** The list with what a page says in place of what it said before of the same tools. */
+/** The list with what a page says in place of what it said before of the same tools; no more than can be pinned. */
 function over(known: Offered, page: Offered): Offered {
   const kept = known.offers.filter(({ name }) => !page.tools.has(name));
+  const all = [...kept, ...page.offers];
+  const offers = all.filter(room());
+  const told = new Set(offers);
   return {
-    tools: new Map([...known.tools, ...page.tools]),
-    offers: [...kept, ...page.offers],
-    unusable: known.unusable,
+    tools: new Map([...known.tools, ...page.tools].filter(([, tool]) => told.has(tool))),
+    offers,
+    unusable: Math.max(known.unusable, page.unusable, all.length - offers.length),
   };
 }
 
-/** Every element of a paged list of the server, as JSON text. @throws AegisError server_unavailable */
+/**
+ * Every element of a paged list of the server, as JSON text.
+ *
+ * @throws AegisError server_unavailable, also where what it lists can be read in two ways
+ */
 export async function listAll(link: Listed, method: string, member: string): Promise<string[]> {
   const elements: string[] = [];
   let cursor: string | undefined;
@@ -167,6 +184,8 @@ export async function listAll(link: Listed, method: string, member: string): Pro
     await link.ready();
     const params: Json = cursor === undefined ? {} : { cursor };
     const { text, frame } = await link.request(method, params);
+    const second = secondList(text, member);
+    if (second !== null) throw new AegisError("server_unavailable", refusedAnswer(link.key, method, second));
     elements.push(...elementsIn(text, member));
     const next = (frame.result as Json).nextCursor;
     if (typeof next !== "string") break;

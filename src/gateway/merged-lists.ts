@@ -79,7 +79,7 @@ export class MergedLists {
           const tools = [...((await catalog?.all()) ?? new Map()).values()];
           return tools
             .filter(({ name }) => catalog?.isHidden(name) !== true)
-            .map((tool) => renamed(tool.text, exposedName(link.key, tool.name)));
+            .flatMap((tool) => renamed(tool.text, exposedName(link.key, tool.name)) ?? []);
         }),
       ),
     );
@@ -112,11 +112,16 @@ export class MergedLists {
     const table = new Map<string, { link: ServerLink; name: string }>();
     const shown = parts.flatMap(({ link, elements }) =>
       elements.flatMap((element) => {
-        const { name } = JSON.parse(element) as { name?: unknown };
-        if (typeof name !== "string") return [];
-        const exposed = exposedName(link.key, name);
-        table.set(exposed, { link, name });
-        return [renamed(element, exposed)];
+        const prompt: unknown = JSON.parse(element);
+        if (!isObject(prompt) || typeof prompt.name !== "string") return [];
+        const exposed = exposedName(link.key, prompt.name);
+        const own = renamed(element, exposed);
+        if (own === null) {
+          this.scope.services.log.warn({ server: link.key }, "a prompt with two names was left out");
+          return [];
+        }
+        table.set(exposed, { link, name: prompt.name });
+        return [own];
       }),
     );
     this.prompts = table;

@@ -1,8 +1,13 @@
 import { createHash } from "node:crypto";
 import { isToolName, longestDefinition, mostTools } from "../client/wire/tools.js";
-import { canonicalText } from "../frame/canonical.js";
+import { uniqueCanonicalText } from "../frame/canonical.js";
+import { folded } from "../frame/scan.js";
 import { elementsOf, membersOf, type Span, spanAt, splice } from "../frame/text.js";
 import type { Json } from "../frame/types.js";
+import { hasLookAlikes } from "./one-reading.js";
+
+/** Bytes of names that one sighting has room for, beside definitions: no list may be too large to be pinned. */
+const mostNames = 2 * 1024 * 1024;
 
 /** A tool as its server defines it. */
 export interface CatalogTool {
@@ -29,6 +34,7 @@ export interface Offered {
 export function readOffers(elements: readonly string[]): Offered {
   const tools = new Map<string, CatalogTool>();
   const offers: CatalogTool[] = [];
+  const hasRoom = room();
   let unusable = 0;
   for (const text of elements) {
     const tool = offers.length < mostTools ? toolIn(text) : undefined;
@@ -37,17 +43,35 @@ export function readOffers(elements: readonly string[]): Offered {
       continue;
     }
     const first = tools.get(tool.name);
+    if (first?.definition === tool.definition) continue;
+    if (!hasRoom(tool)) {
+      unusable++;
+      continue;
+    }
     if (first === undefined) tools.set(tool.name, tool);
-    if (first?.definition !== tool.definition) offers.push(tool);
+    offers.push(tool);
   }
   return { tools, offers, unusable };
 }
 
-/** Undefined where it is no tool: without a name, or with one, or a definition, that nobody could speak of. */
+/** Says of one tool after the other whether a sighting has room for it, too. */
+export function room(): (tool: CatalogTool) => boolean {
+  let count = 0;
+  let names = 0;
+  return ({ name }) => {
+    const length = Buffer.byteLength(JSON.stringify(name));
+    if (count >= mostTools || names + length > mostNames) return false;
+    count++;
+    names += length;
+    return true;
+  };
+}
+
+/** Undefined where it is no tool: without a name, or with one, or a definition, that nobody could speak of for certain. */
 export function toolIn(text: string): CatalogTool | undefined {
   if (text.length > longestDefinition) return undefined;
   const tool: unknown = JSON.parse(text);
-  if (typeof tool !== "object" || tool === null) return undefined;
+  if (typeof tool !== "object" || tool === null || hasLookAlikes(tool)) return undefined;
   const { name, description, annotations } = tool as Json;
   if (typeof name !== "string" || !isToolName(name)) return undefined;
   const claims = typeof annotations === "object" && annotations !== null ? (annotations as Json) : {};
@@ -65,10 +89,10 @@ export function toolIn(text: string): CatalogTool | undefined {
   };
 }
 
-/** Null where it nests too deep to have a canonical form. */
+/** Null where it has no canonical form: it nests too deep, or a key stands twice, and each parser takes another. */
 function hashOf(text: string): string | null {
   try {
-    return createHash("sha256").update(canonicalText(text)).digest("hex");
+    return createHash("sha256").update(uniqueCanonicalText(text)).digest("hex");
   } catch (thrown) {
     if (thrown instanceof RangeError) return null;
     throw thrown;
@@ -104,13 +128,13 @@ export function withoutElements(text: string, member: string, drop: (element: st
   return dropped ? text.slice(0, first.start) + left + text.slice(last.end) : text;
 }
 
-/** The same element under another name, the rest of it untouched. */
-export function renamed(text: string, name: string): string {
-  const span = memberSpan(text, "name");
-  return span === undefined ? text : splice(text, span, JSON.stringify(name));
-}
-
-function memberSpan(text: string, name: string): Span | undefined {
-  for (const { key, value } of membersOf(text, 0)) if (key === name) return value;
-  return undefined;
+/**
+ * The same element under another name, the rest of it untouched. Null where more of its members could be taken for the
+ * name: the client would read the other one, which may be that of another server's tool.
+ */
+export function renamed(text: string, name: string): string | null {
+  const names = [...membersOf(text, 0)].filter(({ key }) => folded(key) === "name");
+  const [only] = names;
+  if (only?.key !== "name" || names.length > 1) return null;
+  return splice(text, only.value, JSON.stringify(name));
 }

@@ -97,7 +97,11 @@ function ask(
   }
   // On its first connection the only server of a scope may use its own ids. Where two could use the same one, or a
   // restarted server could take an answer that was meant for the one before, the client sees an id of ours.
-  const own = scope.sole !== null && link.generation === 1 && !scope.serverRequests.has(frame.key);
+  const own =
+    scope.sole !== null &&
+    link.generation === 1 &&
+    !scope.serverRequests.has(frame.key) &&
+    !scope.questions.has(frame.key);
   const key = own ? frame.key : `"${link.key}:${link.generation}:${scope.nextNumber()}"`;
   let { text } = frame;
   const tokenSpan = spanAt(text, "params", "_meta", "progressToken");

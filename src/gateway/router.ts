@@ -11,6 +11,7 @@ import {
 import { listBare } from "./bare-list.js";
 import { initializeMerged } from "./merged-initialize.js";
 import { clientNotifications, clientRequests, harmless, taskRequests } from "./methods.js";
+import { refusedAnswer, secondReading } from "./one-reading.js";
 import { answerOf, pass, remember } from "./pass.js";
 import { errorFrame } from "./reply.js";
 import { ClientRequest, type Exchange } from "./request.js";
@@ -24,7 +25,7 @@ const LONGEST_CLAIM = 200;
 /** Where a frame of the client goes. `tools/call` takes the pipeline; everything else is here. */
 export function routeFromClient(scope: Scope, frame: ClientFrame, exchange: Exchange | null): void {
   if (frame.kind === "response") {
-    scope.background(answerServer(scope, frame));
+    if (!scope.questions.take(frame)) scope.background(answerServer(scope, frame));
   } else if (frame.kind === "notification") {
     scope.background(notification(scope, frame));
   } else if (exchange !== null) {
@@ -86,6 +87,15 @@ async function initialize(scope: Scope, request: ClientRequest): Promise<void> {
     return;
   }
   const reply = await scope.sole.initializeVerbatim(request.frame);
+  // Instructions are pinned as they are read here.
+  const second =
+    reply.kind === "answer" ? secondReading(reply.text, "instructions", "capabilities", "serverInfo") : null;
+  if (second !== null) {
+    const message = refusedAnswer(scope.sole.key, "initialize", second);
+    scope.services.log.warn({ server: scope.sole.key }, message);
+    request.answer(errorFrame(request.key, rpcCodes.serverUnavailable, message));
+    return;
+  }
   if (reply.kind === "answer" && isObject(reply.frame.result)) {
     const { protocolVersion } = reply.frame.result;
     scope.protocolVersion = typeof protocolVersion === "string" ? protocolVersion : null;

@@ -3,6 +3,7 @@ import type { ServerConfig } from "../config.js";
 import { reasonOf } from "../errors.js";
 import type { ClientFrame, Json, ResponseFrame, ServerFrame } from "../frame/types.js";
 import { Catalog } from "./catalog.js";
+import { ClientQuestions } from "./client-questions.js";
 import { MergedLists } from "./merged-lists.js";
 import { exposedName, mayBeOf } from "./names.js";
 import type { CatalogTool } from "./offered.js";
@@ -69,6 +70,8 @@ export class Scope implements LinkOwner {
   readonly byToken = new Map<string, ClientRequest>();
   /** The servers' open requests, by the id the client sees. */
   readonly serverRequests = new Map<string, ServerRequest>();
+  /** Questions of the gateway's own. */
+  readonly questions = new ClientQuestions();
   /** What the client set on its connection, to be said again to a server that had to be restarted. */
   readonly settings = { level: null as string | null, subscriptions: new Set<string>() };
   capabilities: Json = {};

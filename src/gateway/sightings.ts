@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import type { Backend, Sighted } from "../client/backend.js";
 import { fitting } from "../client/wire/fields.js";
 import { longestDefinition, sightingText } from "../client/wire/tools.js";
@@ -19,7 +20,7 @@ export async function sightOffers(
   { backend, agent, server, instructions }: Sighter,
   offers: readonly CatalogTool[],
 ): Promise<Sighted> {
-  const said = typeof instructions === "string" ? fitting(instructions, longestDefinition / 8) : null;
+  const said = typeof instructions === "string" ? pinnable(instructions) : null;
   const ask = (texts: ReadonlySet<string>): Promise<Sighted> =>
     backend.sight({
       agent,
@@ -36,6 +37,15 @@ export async function sightOffers(
     sighted = await ask(some(new Set(sighted.missing), offers));
   }
   return sighted;
+}
+
+/** Instructions as they can be kept; where that is not all of them, what is kept still differs with every part of them. */
+function pinnable(instructions: string): string {
+  const kept = fitting(instructions, longestDefinition / 8);
+  if (kept === instructions) return kept;
+  // JSON escapes halves of pairs, which UTF-8 would write all in the same way.
+  const whole = hash("sha256", JSON.stringify(instructions));
+  return `${kept}\n[${instructions.length} characters in all, SHA-256 of their JSON text ${whole}]`;
 }
 
 /** As many of the missing definitions as go into one question; one in any case. */

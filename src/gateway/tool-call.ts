@@ -3,6 +3,7 @@ import { isObject } from "../frame/parse.js";
 import { splice } from "../frame/text.js";
 import { rpcCodes } from "../frame/types.js";
 import type { Call } from "./call.js";
+import { formsOf } from "./client-questions.js";
 import { actionOf } from "./names.js";
 import { callFrame, errorFrame } from "./reply.js";
 import type { ClientRequest } from "./request.js";
@@ -33,6 +34,7 @@ export async function callTool(scope: Scope, request: ClientRequest): Promise<vo
 
   const { link, tool } = found;
   const span = frame.spans.arguments;
+  const askForm = formsOf(scope, request.exchange);
   const call: Call = {
     request,
     link,
@@ -62,6 +64,7 @@ export async function callTool(scope: Scope, request: ClientRequest): Promise<vo
       catalog?.invalidate();
       return catalog?.find(tool.name);
     },
+    ...(askForm === null ? {} : { askForm }),
     startedAt,
     verdict: null,
     leaseUntil: null,

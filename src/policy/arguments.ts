@@ -12,6 +12,9 @@ const token = /"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*/gs;
 
 const mark = "\u0000number";
 
+/** Longer than any number that JavaScript holds as it is written, but for zeros nobody needs. */
+const longestNumber = 400;
+
 /**
  * The arguments of a call as policy sees them: `parsed`, where every number is exactly what `text` says. One that is not
  * becomes an {@link InexactNumber}: a condition that touches it is an error (threats P20, P21).
@@ -35,6 +38,7 @@ export function conditionArguments(text: string, parsed: unknown): unknown {
 }
 
 function isExactNumber(text: string): boolean {
+  if (text.length > longestNumber) return false;
   const value = Number(text);
   if (Number.isInteger(value) && !Number.isSafeInteger(value)) return false;
   return Number.isFinite(value) && digitsOf(text) === digitsOf(String(value));
@@ -44,25 +48,39 @@ function isExactNumber(text: string): boolean {
 function digitsOf(text: string): string {
   const [, whole = "", fraction = "", exponent = "0"] =
     /^-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?$/.exec(text) ?? [];
-  const digits = `${whole}${fraction}`.replace(/^0+/, "");
-  const significant = digits.replace(/0+$/, "");
-  if (significant === "") return "0";
-  return `${significant}e${BigInt(exponent) - BigInt(fraction.length) + BigInt(digits.length - significant.length)}`;
+  const all = `${whole}${fraction}`;
+  let start = 0;
+  while (all[start] === "0") start++;
+  if (start === all.length) return "0";
+  // Not by an expression that looks for zeros at the end: it begins anew at every zero.
+  let end = all.length;
+  while (all[end - 1] === "0") end--;
+  const significant = all.slice(start, end);
+  return `${significant}e${BigInt(exponent) - BigInt(fraction.length) + BigInt(all.length - end)}`;
 }
+
+const known = new WeakMap<object, unknown>();
 
 /**
  * The same for the evaluator of conditions: reading a number that is not exact throws, and a member named `constructor`
- * is a member like any other. Arguments without either are given back as they are.
+ * is a member like any other. Arguments without either are given back as they are. Made once of each arguments, however
+ * many conditions ask.
  */
-export function guarded(value: unknown): unknown {
+export function guarded(args: unknown): unknown {
+  if (typeof args !== "object" || args === null) return args;
+  if (!known.has(args)) known.set(args, guard(args));
+  return known.get(args);
+}
+
+function guard(value: unknown): unknown {
   if (typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) {
-    const items = value.map(guarded);
+    const items = value.map(guard);
     if (items.every((item, index) => item === value[index] && !isInexact(item))) return value;
     return items.reduce((list: unknown[], item, index) => define(list, index, item), []);
   }
   if (isInexact(value)) return value;
-  const members = Object.entries(value).map(([name, member]) => [name, guarded(member)] as const);
+  const members = Object.entries(value).map(([name, member]) => [name, guard(member)] as const);
   const changed = members.some(([name, member]) => isInexact(member) || member !== Reflect.get(value, name));
   // The evaluator tells kinds of values apart by their constructor: a Map keeps its own.
   if (Object.hasOwn(value, "constructor") && !members.some(([, member]) => isInexact(member)))

@@ -6,8 +6,8 @@ import type { CallWindow, ConditionProblem } from "./condition.js";
 export interface Cost {
   /** The work grows with this power of the size of the arguments. */
   readonly degree: number;
-  /** The most of it that is done. */
-  readonly most: number;
+  /** Each character of a text counts, not a share of them: it makes lists of texts, or reads one again and again. */
+  readonly byCharacter: boolean;
   readonly windows: readonly CallWindow[];
   readonly matches: ReadonlyArray<ASTNode & { readonly op: "rcall" }>;
 }
@@ -18,6 +18,10 @@ const most = 4_000_000;
 const deepest = 3;
 
 const loops: ReadonlySet<string> = new Set(["all", "exists", "exists_one", "map", "filter"]);
+/** Give lists as long as a text; bytes() does behind dyn(). */
+const listMakers: ReadonlySet<string> = new Set(["split", "bytes"]);
+/** Take some 10 to 200 ns for each character. */
+const slowReaders: ReadonlySet<string> = new Set(["matches", "size"]);
 
 /** Not for conditions: each can take time or memory out of proportion, or give numbers that are not exact. */
 const refused: ReadonlyMap<string, string> = new Map([
@@ -30,10 +34,15 @@ export function costOf(root: ASTNode): Cost | ConditionProblem {
   const windows = new Set<CallWindow>();
   const matches: Array<ASTNode & { readonly op: "rcall" }> = [];
   let degree = 0;
+  let byCharacter = false;
   let problem: ConditionProblem | null = null;
 
   const visit = (node: ASTNode, around: number, inLoop: boolean): void => {
     degree = Math.max(degree, around);
+    if (node.op === "rcall" || node.op === "call") {
+      const again = around > 1 || (inLoop && mentionsArgs(node));
+      byCharacter ||= listMakers.has(node.args[0]) || (again && slowReaders.has(node.args[0]));
+    }
     if (node.op === "rcall") {
       const [name, receiver, given] = node.args;
       problem ??= callProblem(node, name, given);
@@ -41,6 +50,13 @@ export function costOf(root: ASTNode): Cost | ConditionProblem {
       if (loops.has(name) && given.length >= 2) {
         visit(receiver, around, inLoop);
         for (const each of given.slice(1)) visit(each, around + 1, true);
+        return;
+      }
+      // Its separator comes as often as the list has members, however long it is.
+      if (name === "join" && given.some(({ op }) => op !== "value")) {
+        byCharacter = true;
+        visit(receiver, around, inLoop);
+        for (const each of given) visit(each, around + 1, true);
         return;
       }
     }
@@ -58,7 +74,11 @@ export function costOf(root: ASTNode): Cost | ConditionProblem {
   visit(root, 0, false);
   if (problem !== null) return problem;
   if (degree > deepest) return { message: "it has loops inside loops, too deep", offset: 0 };
-  return { degree, most, windows: [...windows], matches };
+  return { degree, byCharacter, windows: [...windows], matches };
+}
+
+function mentionsArgs(node: ASTNode): boolean {
+  return (node.op === "id" && node.args === "args") || childrenOf(node).some(mentionsArgs);
 }
 
 const everyWindow = ["minute", "hour", "day"] as const;
@@ -102,15 +122,32 @@ function isNode(value: unknown): value is ASTNode {
   return typeof value === "object" && value !== null && "op" in value && "args" in value;
 }
 
-/** How large arguments are: their members, and a share of their characters. */
-export function weightOf(value: unknown): number {
-  if (typeof value === "string") return 1 + value.length / 64;
-  if (typeof value !== "object" || value === null) return 1;
-  let weight = 1;
-  const members: Iterable<unknown> =
-    value instanceof Map
-      ? value.values()
-      : Object.values(Object.getOwnPropertyDescriptors(value)).map((one): unknown => one.value);
-  for (const member of members) weight += weightOf(member);
-  return weight;
+/** Found out once for each arguments, however many conditions ask. */
+const found = new WeakMap<object, Map<string, boolean>>();
+
+/** Whether an expression would do too much with these arguments. */
+export function isTooLarge(args: unknown, { degree, byCharacter }: Cost): boolean {
+  if (degree <= 1 || typeof args !== "object" || args === null) return false;
+  const known = found.get(args) ?? new Map<string, boolean>();
+  found.set(args, known);
+  const key = `${degree} ${byCharacter}`;
+  const tooLarge = known.get(key) ?? weighed(args, most ** (1 / degree), byCharacter ? 1 : 1 / 64) < 0;
+  known.set(key, tooLarge);
+  return tooLarge;
+}
+
+/** What is `left` after a value's members and their names, and `share` of each character; no more is looked at below 0. */
+function weighed(value: unknown, left: number, share: number): number {
+  let rest = left - 1;
+  if (typeof value === "string") return rest - value.length * share;
+  if (typeof value !== "object" || value === null) return rest;
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length && rest >= 0; i++) rest = weighed(value[i], rest, share);
+    return rest;
+  }
+  for (const [name, member] of Object.entries(value)) {
+    if (rest < 0) break;
+    rest = weighed(member, rest - name.length * share, share);
+  }
+  return rest;
 }

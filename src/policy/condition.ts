@@ -1,7 +1,7 @@
 import { type ASTNode, Environment, type ParseResult } from "@marcbachmann/cel-js";
 import { linearTest } from "../linear-regex.js";
 import { guarded } from "./arguments.js";
-import { type Cost, costOf, weightOf } from "./condition-cost.js";
+import { type Cost, costOf, isTooLarge } from "./condition-cost.js";
 import { type CountKey, countKey, type Question } from "./policy.js";
 
 /** The windows that conditions can ask for, in milliseconds. */
@@ -104,9 +104,9 @@ function problemOf(thrown: unknown): ConditionProblem {
 function evaluate(parsed: ParseResult, cost: Cost, question: Question): boolean | ConditionError {
   try {
     const { agent, server, tool, known, client, now } = question;
-    const args = guarded(question.args ?? {});
-    if (cost.degree > 1 && weightOf(args) ** cost.degree > cost.most)
-      return new ConditionError("the arguments are too large for it");
+    const given = question.args ?? {};
+    if (isTooLarge(given, cost)) return new ConditionError("the arguments are too large for it");
+    const args = guarded(given);
     const result: unknown = parsed({
       args,
       agent,
@@ -136,6 +136,28 @@ export function callsKey(action: string, window: CallWindow): CountKey {
   return { pattern: action, window: callWindows[window] };
 }
 
+/**
+ * What is missing, and how to ask for it first, in the words of the expression; the message of the evaluator would name
+ * what an index comes to, which is a value.
+ */
+function missing({ node }: { readonly node?: unknown }): string {
+  const { op, args, input } = (node ?? {}) as Partial<ASTNode>;
+  const textOf = (part: unknown): string => {
+    const { start, end } = (part ?? {}) as { start?: unknown; end?: unknown };
+    return typeof start === "number" && typeof end === "number" ? (input ?? "").slice(start, end) : "";
+  };
+  const path = textOf(node);
+  if (!/^[\w.[\]"' -]{1,100}$/.test(path)) return "something it asks for is missing";
+  let first: string | null = null;
+  if (op === ".") first = `has(${path})`;
+  else if (op === "[]" && Array.isArray(args)) {
+    const [within, member] = args as readonly unknown[];
+    const { op: kind, args: name } = member as ASTNode;
+    if (kind === "value" && typeof name === "string") first = `${textOf(member)} in ${textOf(within)}`;
+  }
+  return first === null ? `${path} is missing` : `${path} is missing; ask for it first: \`${first} && …\``;
+}
+
 /** The messages of the evaluator quote values: only the kind of its error is told. */
 function whyOf(thrown: unknown): string {
   if (typeof thrown !== "object" || thrown === null) return "it failed";
@@ -143,7 +165,7 @@ function whyOf(thrown: unknown): string {
   switch (code) {
     case "no_such_key":
     case "index_out_of_bounds":
-      return "something it asks for is missing";
+      return missing(thrown);
     case "no_such_overload":
     case "no_matching_overload":
     case "field_type_mismatch":

@@ -2,6 +2,7 @@ import { candidatesOf } from "./candidates.js";
 import { rulesFor } from "./compile.js";
 import { evaluate } from "./decide.js";
 import type { PolicyDecision, PolicySet, Question } from "./policy.js";
+import { isAccepted, mistakable } from "./tool-state.js";
 
 /** What an agent's own code, or an admin over the API, says of one action. */
 export interface Declared {
@@ -25,8 +26,9 @@ const sentences = {
 
 /**
  * What the policy says of one call together with what was declared about its action (`policy.md`, “declares”): a
- * declared BLOCK or REVIEW tightens whatever a file says; a declared ALLOW counts only where it is trusted, and only
- * where no file is about the agent: one that leaves out its default says `review` (threat Z17). Pure, and never throws.
+ * declared BLOCK or REVIEW tightens whatever a file says; a declared ALLOW counts only where it is trusted, only where
+ * no file is about the agent: one that leaves out its default says `review` (threat Z17), and only of a tool that is
+ * accepted as it is and can pass for no other. Pure, and never throws.
  *
  * @param declared everything that was declared about this agent and action, in any order
  */
@@ -40,12 +42,15 @@ export function decideDeclared(
   const files = rules.files.filter((file) => file.shadow !== true);
   const stated =
     winner !== null ||
+    // Whatever blocks without a rule, such as `on_change`, an operator's file said.
+    decision.decision === "BLOCK" ||
     decision.rule !== null ||
     decision.error === true ||
     files.some((file) => file.default !== null) ||
     // A rule that matches a name too unusual for it is no winner, but it is there.
     candidatesOf(rules, question).rules.some(({ condition }) => condition?.test(question) ?? true);
-  const strongest = strongestOf(declared, files.length === 0);
+  const mayAllow = files.length === 0 && isAccepted(question.known) && mistakable(question) === null;
+  const strongest = strongestOf(declared, mayAllow);
   if (strongest === null || (stated && strength[strongest] >= strength[decision.decision])) {
     return { ...decision, stated };
   }
@@ -58,7 +63,7 @@ export function decideDeclared(
   };
 }
 
-/** Deny wins among declarations too; an ALLOW that is not trusted, or goes against an operator's file, says nothing. */
+/** Deny wins among declarations too; an ALLOW that is not trusted, or may not count here, says nothing. */
 function strongestOf(declared: readonly Declared[], mayAllow: boolean): Declared["rule"] | null {
   let strongest: Declared["rule"] | null = null;
   for (const { rule, trusted } of declared) {

@@ -12,8 +12,8 @@ export function limitRefusal(limits: readonly CompiledLimit[], { counts }: Quest
     }
     const most = "per" in limit.of ? limit.of.calls : limit.of.concurrent;
     if (count < most) continue;
-    const why = limit.reason === null ? "" : ` ${limit.reason}`;
-    return { decision: "BLOCK", rule: label, reason: `${sentence(limit.of, label)}${why}`, passing: true };
+    const why = limit.reason === null ? "" : ` (${limit.reason})`;
+    return { decision: "BLOCK", rule: label, reason: sentence(limit.of, `${label}${why}`), passing: true };
   }
   return null;
 }

@@ -1,3 +1,4 @@
+import { acceptCommand, onlyExactly } from "../tool-reasons.js";
 import { visible } from "../visible.js";
 import { type CompiledRule, rulesFor } from "./compile.js";
 import { literalServer, ofAction } from "./pattern.js";
@@ -54,7 +55,7 @@ export function unaccepted(
     rule: null,
     reason:
       `${onChange === "block" ? "Blocked" : "A person must decide"}: the tool ${visible(action.slice(0, 300))} ${what}. ` +
-      `See it with "aegis tools diff", accept it with "aegis tools accept ${key} ${name}".`,
+      `See it with "aegis tools diff", accept it with "${acceptCommand} ${key} ${name}".`,
   };
 }
 
@@ -72,7 +73,7 @@ const unusualName: PolicyDecision = {
   rule: null,
   reason:
     "The tool's name is empty, longer than 128 characters, or holds characters other than A-Z a-z 0-9 _ . - and may " +
-    "pass for a name it is not: no wildcard and no default allows it, only a rule with exactly this name.",
+    `pass for a name it is not: ${onlyExactly} this name.`,
 };
 
 /** Why only a rule with exactly its name allows this tool; null where any may. */
@@ -82,7 +83,7 @@ export function mistakable({ tool, known }: Question): PolicyDecision | null {
   return {
     decision: "REVIEW",
     rule: null,
-    reason: `${visible(known.suspicious)}: no wildcard and no default allows it, only a rule with exactly its whole action.`,
+    reason: `${visible(known.suspicious)}: ${onlyExactly} its whole action.`,
   };
 }
 

@@ -90,8 +90,13 @@ describe("what is granted", () => {
     if (given !== null) expect(said).toEqual(given);
     else {
       expect(said).toMatchObject({ code: "usage" });
-      expect((said as { hint?: string }).hint).toContain("at most 5 calls within 60000 ms");
+      expect((said as { hint?: string }).hint).toContain("at most 5 calls within 1m that");
     }
+  });
+
+  test("says how long in the words of a policy", () => {
+    const said = grantedTerms(row, asks({ grant: offer }), { uses: 9, expires: 600_000 });
+    expect((said as Error).message).toMatch(/^9 calls within 10m is not what may be granted/);
   });
 
   test("nothing, where the policy offers nothing", () => {

@@ -182,6 +182,35 @@ describe.each(stores)("$name:", ({ make }) => {
       expect((await governed.backend.release(posing, id)).decision).toBe("BLOCK");
     });
 
+    test("is told apart from a call, and is neither the one before a call nor the newest of its action", async () => {
+      const held = async (asked: Intent): Promise<number> =>
+        (await governed.backend.decide(asked)).approval?.id ?? 0;
+      const pass = async (asked: Intent): Promise<number> => {
+        const id = await held(asked);
+        await governed.backend.decideApproval(id, "approved", person(), "");
+        expect((await governed.backend.release(asked, id)).decision).toBe("ALLOW");
+        return id;
+      };
+      const next = (n: number): Intent => governed.call("write", { n });
+      const ran = await pass(next(1));
+      const passed = await pass(result(next(2), text("her salary")));
+      const [call, answer] = [await held(next(3)), await held(result(next(4), text("his salary")))];
+      const { backend } = governed;
+      expect(await backend.approval(call)).not.toHaveProperty("stage");
+      expect(await backend.approval(answer)).toMatchObject({ stage: "result" });
+      expect(await backend.approvalContext(call)).toMatchObject({ previous: { id: ran }, alike: [call] });
+      expect(await backend.approvalContext(answer)).toMatchObject({
+        previous: { id: passed },
+        alike: [answer],
+      });
+      const { agent, action } = next(5);
+      expect(await backend.latestApproval(agent, action)).toMatchObject({ id: call });
+      await backend.decideApproval(answer, "denied", person(), "");
+      await expect(backend.decideApproval(answer, "approved", person(), "")).rejects.toMatchObject({
+        hint: expect.stringContaining("runs it again"),
+      });
+    });
+
     test("of a killed agent reaches nobody", async () => {
       const call = governed.call("read", {});
       await governed.backend.decide(call);

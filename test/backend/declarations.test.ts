@@ -39,14 +39,22 @@ describe.each(stores)("declarations over $name", ({ available, start }) => {
     expect(await decide("other")).toEqual(["ALLOW", "bot.yaml:2 allow files__*"]);
   });
 
-  it("allow where they are trusted and no file speaks", async () => {
-    expect((await decide("read"))[0]).toBe("REVIEW");
-    await declare("files__read", "ALLOW");
-    expect((await decide("read"))[0]).toBe("REVIEW");
+  it("allow where they are trusted and no file speaks, and no tool that nobody has accepted", async () => {
+    // A function of the agent's own needs no acceptance; a tool of a server does.
+    const decideOwn = async () => {
+      const call = { ...intent(gateway, "read"), server: "sdk", action: "sdk__read" };
+      const { decision, rule } = await server.service.decide(call);
+      return [decision, rule];
+    };
+    expect((await decideOwn())[0]).toBe("REVIEW");
+    await declare("read", "ALLOW");
+    expect((await decideOwn())[0]).toBe("REVIEW");
+    await declare("read", "ALLOW", true);
     await declare("files__read", "ALLOW", true);
-    expect(await decide("read")).toEqual(["ALLOW", "declared allow files__read"]);
+    expect(await decideOwn()).toEqual(["ALLOW", "declared allow sdk__read"]);
+    expect(await decide("read")).toEqual(["REVIEW", null]);
     await server.publish({ "bot.yaml": `agent: ${agent}\ndefault: block` });
-    expect(await decide("read")).toEqual(["BLOCK", null]);
+    expect(await decideOwn()).toEqual(["BLOCK", null]);
   });
 
   it("are asked again at the release of a hold", async () => {

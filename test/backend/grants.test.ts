@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Service } from "../../src/backend/service.js";
 import type { DecisionOptions, Intent, LedgerRecord, NewToken, Principal } from "../../src/client/backend.js";
+import { parsePolicy, policySet } from "../../src/policy/file/load.js";
 import { type Place, stores } from "../fixtures/backend/places.js";
 import { agent, intent, open, person, waitFor } from "../fixtures/backend/store.js";
 
@@ -136,9 +137,9 @@ describe.each(stores)("$name:", ({ make }) => {
 
   test("a grant does not cover a tool that was pinned anew, nor outlive its time in another process", async () => {
     await given();
-    await place.sql("UPDATE grants SET tool_version = 7");
+    await place.sql("UPDATE grants SET tool_version = tool_version + 7");
     expect(await decided()).toBe("REVIEW");
-    await place.sql("UPDATE grants SET tool_version = NULL");
+    await place.sql("UPDATE grants SET tool_version = tool_version - 7");
     expect(await decided()).toBe("ALLOW");
     await place.sql("UPDATE grants SET expires_at = created_at + 1");
     expect(await decided()).toBe("REVIEW");
@@ -304,6 +305,36 @@ describe.each(stores)("$name:", ({ make }) => {
       await narrower.close();
       expect(await decided()).toBe("ALLOW");
     });
+  });
+
+  test("a grant counts only under the terms it was given under", async () => {
+    await given();
+    const call = intent(gateway, "write", usual);
+    expect((await backend.decide(call)).decision).toBe("ALLOW");
+    const texts = [
+      [terms, terms.replace("uses: 3", "uses: 1")],
+      [terms, terms.replace("expires: 1h", "expires: 1m")],
+      ["files__write, approval: {", "files__write, approval: { quorum: 2,"],
+      ["files__write, approval: {", "files__write, approval: { reason: required,"],
+      ["files__write, approval: {", "files__write, approval: { approvers: [docs-team],"],
+    ] as const;
+    for (const [before, after] of texts) {
+      await backend.adoptPolicies(
+        policySet([parsePolicy(policy.replace(before, after), "claude.yaml", { bareNames: false })]),
+        person(),
+      );
+      expect(await decided(), after).toBe("REVIEW");
+      expect(await backend.release(call, null), after).toMatchObject({
+        decision: "BLOCK",
+        reason: expect.stringContaining("other terms"),
+      });
+    }
+    await backend.adoptPolicies(
+      policySet([parsePolicy(policy, "claude.yaml", { bareNames: false })]),
+      person(),
+    );
+    expect(await decided()).toBe("ALLOW");
+    expect((await backend.release(call, null)).decision).toBe("ALLOW");
   });
 
   test("the lease of a call that a grant let through is renewed as long as the grant was not taken back", async () => {

@@ -202,15 +202,32 @@ test("of two processes on one store only the one that opened the approval tells 
   expect(received).toHaveLength(2);
 });
 
+test("a held result is told of as one, in each way, and a rule that the reason names once", async () => {
+  const data = "data: [{ detect: custom, name: salary, pattern: salary, then: review, in: results }]\n";
+  writeFileSync(join(place.policies, "anybody.yaml"), `agent: ${anybody}\n${data}`);
+  const { url, received } = await receiver();
+  const { backend } = await telling({ webhook: { url, secret }, slack: { url } });
+  const gateway = await backend.attach({ pid: process.pid, label: "wrap", address: null });
+  const call = intent(gateway, "write", '{"result":"salary"}', { agent: anybody });
+  await backend.decide({ ...call, call: `${call.call}.result`, stage: "result" });
+  await waitFor(() => received.length === 2, "both notifications");
+  const bodies = received.map(({ body }) => JSON.parse(body) as { stage?: string; text?: string });
+  expect(bodies.filter(({ stage }) => stage === "result")).toHaveLength(1);
+  const said = bodies.find((body) => body.text !== undefined)?.text ?? "";
+  expect(said).toContain("waits: the result of a call by agent `anybody`, `files__write`");
+  expect(said).toContain("). The call has run. `A person must decide: the result holds salary");
+  expect(said.split("data salary")).toHaveLength(2);
+});
+
 test("Slack is told in text in which a foreign name is only text", async () => {
   const { url, received } = await receiver();
   const { backend } = await telling({ slack: { url } });
   const gateway = await backend.attach({ pid: process.pid, label: "wrap", address: null });
   const tool = "<!channel> `x` <https://evil|ok> a&b *bold*";
-  await backend.decide(intent(gateway, "write", "{}", { agent: anybody, tool }));
+  await backend.decide(intent(gateway, tool, "{}", { agent: anybody }));
   await waitFor(() => received.length === 1, "the notification");
   const { text: said } = JSON.parse(received[0]?.body ?? "") as { text: string };
-  expect(said).toContain("`&lt;!channel&gt; 'x' &lt;https://evil|ok&gt; a&amp;b *bold*`");
+  expect(said).toContain("`files__&lt;!channel&gt; 'x' &lt;https://evil|ok&gt; a&amp;b *bold*`");
   expect(said).not.toMatch(/<|\u202e/);
   // No page here: the command that decides is named instead.
   expect(said).toContain("Decide: `aegis approve 1`");
@@ -237,15 +254,12 @@ describe.skipIf(process.platform === "win32")("a command", () => {
       const { backend } = await telling({ command: [script, "-t", "{tool}", "{id}", "{text}", "{link}"] });
       const gateway = await backend.attach({ pid: process.pid, label: "wrap", address: null });
       await backend.decide(
-        intent(gateway, "write", '{"a":"canary-1"}', {
-          agent: anybody,
-          tool: `--x="$(touch ${output}x)";`,
-        }),
+        intent(gateway, `--x="$(touch ${output}x)";`, '{"a":"canary-1"}', { agent: anybody }),
       );
       await waitFor(() => existsSync(output), "the command", 8_000);
       const lines = readFileSync(output, "utf8").split("\n");
       expect(lines.slice(0, 3)).toEqual(["-t", ` --x="$(touch ${output}x)";`, "1"]);
-      expect(lines[3]).toMatch(/^Aegis: approval 1 waits: agent anybody, files__write/);
+      expect(lines[3]).toMatch(/^Aegis: approval 1 waits: agent anybody, files__--x=/);
       expect(lines[4]).toBe("");
       expect(lines[5]).toBe(` --x="$(touch ${output}x)";|1|`);
       expect(lines.join()).not.toContain("canary-1");

@@ -131,7 +131,7 @@ describe.skipIf(!postgresAvailable)("the schema in PostgreSQL", () => {
     await closeAll();
     const again = await open();
     expect(await again.reader.prepare("SELECT id FROM ledger").all()).toEqual([{ id: 1 }]);
-    expect(await again.reader.prepare("SELECT count(*) AS n FROM counters").get()).toEqual({ n: 4 });
+    expect(await again.reader.prepare("SELECT count(*) AS n FROM counters").get()).toEqual({ n: 6 });
   });
 
   test("waits for a start that migrates, and does not do it a second time", async () => {

@@ -56,6 +56,25 @@ describe.skipIf(process.platform === "win32")("AEGIS_HOME", () => {
 });
 
 describe("the store", () => {
+  test("finds who refers to a definition without reading every tool and approval", async () => {
+    await (await open(place)).close();
+    const store = await rawStore(place.home);
+    try {
+      for (const [table, column] of [
+        ["tools", "pinned"],
+        ["tools", "seen"],
+        ["approvals", "definition"],
+      ]) {
+        const plan = store.prepare(`EXPLAIN QUERY PLAN SELECT 1 FROM ${table} WHERE ${column} = ?`).all("x");
+        expect(JSON.stringify(plan), `${table}.${column}`).toContain(`${table}_${column}`);
+      }
+      const either = "EXPLAIN QUERY PLAN SELECT 1 FROM tools WHERE pinned = ? OR seen = ?";
+      expect(JSON.stringify(store.prepare(either).all("x", "x"))).not.toContain("SCAN");
+    } finally {
+      store.close();
+    }
+  });
+
   test("of a newer version is refused, and left as it is", async () => {
     await (await open(place)).close();
     const store = await rawStore(place.home);

@@ -77,7 +77,7 @@ describe("an approval is shown", () => {
       '    │   "at": 9007199254740993,',
       '    │   "to": "b"',
       "    │ }",
-      "  before     no call of this tool by this agent has been approved before",
+      "  before     no call of this tool by this agent was approved and ran before",
       "  aegis approve 7   or   aegis deny 7",
       "",
     ]);
@@ -101,14 +101,15 @@ describe("an approval is shown", () => {
       channels: ["page" as const],
       grant: { uses: 5, expires: 1_800_000, arguments: { path: "/srv/*" } },
     };
-    const votes = [{ by: "ada\u202e", at: new Date(Date.now() - 5_000).toISOString(), reason: "fine" }];
+    const at = new Date(Date.now() - 5_000).toISOString();
+    const votes = [{ by: "ada\u202e", at, reason: "fine", grant: { uses: 1, expires: 60_000 } }];
     const approval = approvalOf(7, { requirement, votes });
     const text = shown({ approval });
     expect(text).toContain(
-      "  takes      2 people from docs or legal, and also in boss; a reason; only by: page; approved so far by ada\\u202e (5 s ago: fine)\n",
+      "  takes      2 people from docs or legal, and also in boss; a reason; only by: page; approved so far by ada\\u202e (5 s ago: fine; would grant 1 use within 1m)\n",
     );
     expect(text).toContain(
-      "  grant      at most 5 uses within 30m: path matches /srv/*; every other argument as it was approved\n",
+      "  grant      at most 5 uses within 30m: path matches /srv/*; every other argument as it was approved; a grant needs everybody who approves to give it\n",
     );
     expect(text).toContain("aegis approve 7 --grant");
     expect(missingText(approval)).toBe("another person from docs or legal, and also in boss must approve");
@@ -119,7 +120,59 @@ describe("an approval is shown", () => {
     });
   });
 
-  it("with what changed since the last approved call of the tool, and whether the tool did", () => {
+  it("with the rule once, where the reason names it", () => {
+    const rule = "bot.yaml:9 data secrets";
+    const text = shown({
+      approval: approvalOf(7, { rule, reason: `The arguments hold secrets, says ${rule}.` }),
+    });
+    expect(text).toContain(`  why        The arguments hold secrets, says ${rule}.\n`);
+    expect(text.split(rule)).toHaveLength(2);
+  });
+
+  it("with who of a quorum would grant, and that one who does not is enough for none", () => {
+    const requirement = {
+      ...noRequirement,
+      quorum: 3,
+      grant: { uses: 5, expires: 1_800_000, arguments: {} },
+    };
+    const at = new Date(Date.now() - 5_000).toISOString();
+    const ada = { by: "ada", at, reason: "fine", grant: { uses: 2, expires: 600_000 } };
+    const open = approvalOf(7, { requirement, votes: [ada] });
+    const text = shown({ approval: open });
+    expect(text).toContain("approved so far by ada (5 s ago: fine; would grant 2 uses within 10m)\n");
+    expect(text).toContain("; a grant needs everybody who approves to give it\n");
+    expect(text).toContain("aegis approve 7 --grant");
+    expect(JSON.parse(approvalJson(open))).toMatchObject({
+      votes: [{ grant: { uses: 2, expires_ms: 600_000 } }],
+    });
+    const over = shown({ approval: { ...open, votes: [ada, { by: "bob\u202e", at, reason: "" }] } });
+    expect(over).toContain("give it, and bob\\u202e approved this one call only\n");
+    expect(over).not.toContain("--grant");
+  });
+
+  it("as what it is, where it is about a result", () => {
+    const result = '{"result":{"content":[]}}';
+    const approval = approvalOf(7, { stage: "result", arguments: result, redacted: result });
+    const text = shown({ approval, alike: [7, 8] });
+    expect(text).toMatch(/^#7 {2}pending {2}the result of bank__pay {2}by agent bot\n/);
+    expect(text).toContain("  caller     waiting for the result: the call has run\n");
+    expect(text).toContain("2 identical results wait");
+    expect(text).toContain("  result     25 bytes\n");
+    expect(text).toContain(
+      "  before     no result of this tool has been let pass to this agent by anybody before\n",
+    );
+    const gone = shown({ approval: { ...approval, waiting: false } });
+    expect(gone).toContain("the result was dropped: the call has run, and a repeat runs it again\n");
+    expect(gone).not.toContain("picks the decision up");
+    const previous = { id: 5, redacted: result, decidedBy: "ada", decidedAt: null, definition: null };
+    expect(shown({ approval, context: { ...nothing, previous } })).toContain(
+      "  before     #5, let pass by ada: the same result, as the ledger shows it\n",
+    );
+    expect(JSON.parse(approvalJson(approval))).toMatchObject({ stage: "result", arguments: { result: {} } });
+    expect(JSON.parse(approvalJson(approvalOf(8)))).not.toHaveProperty("stage");
+  });
+
+  it("with what changed since the last call of the tool that was approved and ran, and whether the tool did", () => {
     const previous = {
       id: 5,
       redacted: '{"amount":4,"to":"b"}',
@@ -130,7 +183,7 @@ describe("an approval is shown", () => {
     const context = { ...nothing, previous, definition: '{"description":"Pays."}' };
     const same = shown({ approval: approvalOf(7), context });
     expect(same).toContain(
-      "  before     #5, approved by ada 2 h ago; since then, as the ledger shows them:\n",
+      "  before     #5, the last that ran, approved by ada 2 h ago; since then, as the ledger shows them:\n",
     );
     expect(same).toContain('    │ -   "amount": 4\n    │ +   "amount": 5\n');
     expect(same).toContain("  definition the tool is defined as it was then\n");

@@ -50,6 +50,8 @@ describe("aegis backend", () => {
     expect(lstatSync(file).mode & 0o777).toBe(0o600);
     expect(backend.stderr()).toContain(`a new admin token is in ${file}`);
     expect((await ask(backend, "/metrics")).status).toBe(200);
+    expect(backend.stderr()).toContain(`people decide at ${backend.url}/approvals\n`);
+    expect((await fetch(backend.url)).url).toBe(`${backend.url}/sign-in?to=%2Fapprovals`);
     await backend.stop();
     expect(backend.stderr()).not.toContain("aegis_");
   });

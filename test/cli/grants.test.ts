@@ -16,6 +16,9 @@ const policy = `
 agent: claude-*
 on_change: allow
 default: block
+data:
+  - { detect: custom, name: salary, pattern: 'salary', then: review, in: results }
+allow: [files__read]
 review:
   - files__write
   - action: files__publish
@@ -150,7 +153,9 @@ describe("a grant", () => {
     const [ada, bob] = [await tokenOf("ada", "docs-team"), await tokenOf("bob", "legal")];
     const how = { reason: "weekly", grant: true, uses: 2 };
     const first = await command((context) => approve.run(context, how, [String(id)]), { token: ada });
-    expect(first.stdout).toContain("Nothing is granted by this");
+    expect(first.stdout).toContain(
+      "Nothing is granted yet: a grant needs everybody who approves to give it.\n",
+    );
     return command((context) => approve.run(context, how, [String(id)]), { token: bob });
   }
 
@@ -192,6 +197,43 @@ describe("a grant", () => {
     );
   });
 
+  it("needs everybody who approves to give it, and whoever wanted one is told who did not", async () => {
+    const [ada, bob] = [await tokenOf("ada", "docs-team"), await tokenOf("bob", "legal")];
+    const by = (token: string, id: number, grant: boolean, json = false): Promise<Said> =>
+      command(
+        (context) => approve.run(context, { reason: "weekly", ...(grant ? { grant } : {}) }, [`${id}`]),
+        {
+          token,
+          json,
+        },
+      );
+    const everybody = "a grant needs everybody who approves to give it.\n";
+
+    const one = await ask("publish");
+    expect((await by(ada, one, false)).stdout).not.toContain("grant");
+    expect((await by(bob, one, true)).stdout).toContain(
+      `\nNothing was granted: ada approved this one call only; ${everybody}`,
+    );
+    const two = await ask("publish", '{"path":"/srv/drafts/b"}');
+    await by(ada, two, true);
+    expect((await backend.approval(two)).votes).toMatchObject([
+      { by: "ada", grant: { uses: 5, expires: 1_800_000 } },
+    ]);
+    expect((await by(bob, two, false)).stdout).toContain(
+      `\nNothing was granted: bob approved this one call only; ${everybody}`,
+    );
+    const three = await ask("publish", '{"path":"/srv/drafts/c"}');
+    await by(ada, three, false);
+    expect(JSON.parse((await by(bob, three, true, true)).stdout)).toMatchObject({
+      grant: null,
+      votes: [{ by: "ada" }, { by: "bob", grant: { uses: 5, expires_ms: 1_800_000 } }],
+    });
+    const four = await ask("publish", '{"path":"/srv/drafts/d"}');
+    await by(ada, four, false);
+    expect((await by(bob, four, false)).stdout).not.toContain("grant");
+    expect(await backend.grants(true)).toEqual([]);
+  });
+
   it("that does not exist is an error with a hint", async () => {
     await expect(command((context) => revoke.run(context, { reason: "" }, ["7"]))).rejects.toMatchObject({
       code: "unknown_grant",
@@ -206,6 +248,52 @@ describe("a grant", () => {
     await expect(with_({ uses: 2 })).rejects.toMatchObject({ code: "usage" });
     await expect(with_({ grant: true })).rejects.toThrow("offers no grant");
     expect(await backend.approval(id)).toMatchObject({ status: "pending" });
+  });
+});
+
+describe("a held result", () => {
+  async function held(said: string): Promise<{ readonly id: number; readonly call: string }> {
+    const call = intent(gateway, "read", "{}");
+    await backend.decide(call);
+    const parsed = { result: { content: [{ type: "text", text: `${said}: her salary` }] } };
+    const answer = {
+      call: `${call.call}.result`,
+      stage: "result",
+      arguments: JSON.stringify(parsed),
+      parsed,
+    } as const;
+    const id = (await backend.decide({ ...call, ...answer })).approval?.id ?? 0;
+    return { id, call: answer.call };
+  }
+
+  it("is not told of as a call that is still to run", async () => {
+    const by = async (run: typeof approve, id: number): Promise<string> =>
+      (await command((context) => run.run(context, { reason: "" }, [`${id}`]))).stdout;
+    const [waiting, gone, denied] = [await held("one"), await held("two"), await held("three")];
+    const what = (id: number): string =>
+      `#${id}, the result of files__read by agent ${agent}. The call has run. Its result:`;
+    expect(await by(approve, waiting.id)).toBe(
+      `Approved ${what(waiting.id)} passed to the waiting caller.\n`,
+    );
+    await backend.detachWaiter(gone.id, gone.call);
+    const late = await by(approve, gone.id);
+    expect(late).toContain(
+      `Approved ${what(gone.id)} dropped, as its caller is gone; a repeat runs the call again`,
+    );
+    expect(late).not.toContain("runs once");
+    expect(await by(deny, denied.id)).toBe(`Denied ${what(denied.id)} withheld.\n`);
+  });
+
+  it("is told apart in --json", async () => {
+    const { id } = await held("one");
+    await ask("write");
+    const { stdout } = await command((context) => approvals(context, {}, []), { json: true });
+    expect(
+      jsonLines<{ id: number; stage?: string }>(stdout).map(({ id: each, stage }) => [each, stage]),
+    ).toEqual([
+      [id, "result"],
+      [id + 1, undefined],
+    ]);
   });
 });
 

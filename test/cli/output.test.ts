@@ -35,6 +35,7 @@ describe("the arguments of an approval", () => {
     id: 7,
     agent: '"arguments":null',
     requirement: noRequirement,
+    votes: [] as Approval["votes"],
     arguments: '{"n": 9007199254740993,\n "f": 1.0, "s": "$& \\u202e"}',
   } as Approval;
 

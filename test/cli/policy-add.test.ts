@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import {
   chmodSync,
   existsSync,
@@ -15,6 +16,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openBackend } from "../../src/backend/open-backend.js";
 import { type AddOptions, run } from "../../src/cli/policy/add.js";
 import { addRule, newPolicy } from "../../src/cli/policy/edit.js";
+import { canonicalText } from "../../src/frame/canonical.js";
 import { createLogger } from "../../src/log.js";
 import { decide } from "../../src/policy/decide.js";
 import { loadPolicies, parsePolicy, policySet } from "../../src/policy/file/load.js";
@@ -49,6 +51,17 @@ async function held(text: string, end?: "denied"): Promise<number> {
   } finally {
     await backend.close();
   }
+}
+
+/** What a gateway has seen of `files__write`. */
+async function see(description: string): Promise<void> {
+  const log = createLogger("silent");
+  const backend = await openBackend({ home, policies: policySet([]), holdExpires: 60_000, log });
+  const text = JSON.stringify({ name: "write", description });
+  await backend.ensureAgent("bot");
+  const tools = [{ name: "write", definition: hash("sha256", canonicalText(text)), text }];
+  await backend.sight({ agent: "bot", server: "files", tools, instructions: null });
+  await backend.close();
 }
 
 async function decided(args: unknown, action = "files__write"): Promise<string> {
@@ -178,6 +191,75 @@ describe("from an approval", () => {
     const from = await held("{}");
     const { stderr } = await add({ from, allow: true, yes: true });
     expect(stderr).toContain("bot.yaml:2 block files__* is stronger");
+  });
+
+  test("writes no rule twice, and says why the call is held all the same", async () => {
+    const text = "agent: bot\nallow:\n  - files__write\n";
+    writeFileSync(file(), text);
+    await see("Writes");
+    const from = await held("{}");
+    await see("Writes what it likes");
+    const again = await add({ from, allow: true, yes: true });
+    expect(again).toMatchObject({ code: 0, stderr: "" });
+    expect(again.stdout).toContain("the rule is there already, bot.yaml:3 allow files__write.");
+    expect(again.stdout).toContain("Still REVIEW.");
+    expect(again.stdout).toContain('"aegis tools accept files write"');
+    expect(readFileSync(file(), "utf8")).toBe(text);
+    const [json] = [await add({ from, allow: true, json: true })];
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      written: false,
+      standing: "bot.yaml:3 allow files__write",
+      tool_state: "changed",
+      effect: { was: "REVIEW", decision: "REVIEW" },
+    });
+
+    // Another condition, or a rule in shadow, is not the same.
+    expect((await add({ from, allow: true, exact: true, yes: true })).stdout).toContain("Written to");
+    writeFileSync(file(), "agent: bot\nallow:\n  - { action: files__write, shadow: true }\n");
+    const held2 = await add({ from, allow: true, yes: true });
+    expect(held2.stdout).toContain("was REVIEW, then REVIEW\n");
+    expect(held2.stderr).toContain("does not decide this call: A person must decide");
+    expect(readFileSync(file(), "utf8")).toContain("  - files__write\n");
+  });
+
+  test.skipIf(process.platform === "win32")("says where gateways will refuse the change", async () => {
+    writeFileSync(file(), "agent: bot\n");
+    chmodSync(file(), 0o664);
+    const from = await held("{}");
+    const { code, stdout, stderr } = await add({ from, allow: true, yes: true });
+    expect(code).toBe(0);
+    expect(stdout).not.toContain("at once");
+    expect(stderr).toMatch(/refuse the change.*bot\.yaml can be written by others.*chmod go-w/);
+    chmodSync(file(), 0o640);
+    expect((await add({ from, block: true, yes: true })).stdout).toContain("at once");
+  });
+
+  test("shows no line ends of Windows", async () => {
+    writeFileSync(file(), "agent: bot\r\nallow:\r\n  - files__read\r\n");
+    const { stdout } = await add({ from: await held("{}"), allow: true, yes: true });
+    expect(stdout).toContain("+  - files__write\n");
+    expect(stdout).not.toContain("x0d");
+    expect(readFileSync(file(), "utf8")).toBe(
+      "agent: bot\r\nallow:\r\n  - files__read\r\n  - files__write\r\n",
+    );
+  });
+
+  test("a held result is refused: no rule for calls decides it", async () => {
+    const policy = "agent: bot\ndata:\n  - { detect: custom, name: pay, pattern: pay, then: review }\n";
+    const policies = policySet([parsePolicy(policy, "bot.yaml", { bareNames: false })]);
+    const log = createLogger("silent");
+    const backend = await openBackend({ home, policies, holdExpires: 60_000, log });
+    await backend.ensureAgent("bot");
+    const gateway = await backend.attach({ pid: process.pid, label: "test", address: null });
+    const call = intent(gateway, "write", '{"result":"pay"}', { agent: "bot" });
+    const { approval } = await backend.decide({ ...call, call: `${call.call}.result`, stage: "result" });
+    await backend.close();
+    const from = approval?.id ?? 0;
+    const refused = await add({ from, allow: true, yes: true });
+    expect(refused).toMatchObject({ code: 2, stdout: "" });
+    expect(refused.stderr).toContain(`Approval ${from} is about the result of a call that has run`);
+    expect(refused.stderr).toContain("the rule bot.yaml:3 data pay");
+    expect(existsSync(file())).toBe(false);
   });
 
   test("an approval that is not there is an error", async () => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { openBackend } from "../../src/backend/open-backend.js";
 import type { Service } from "../../src/backend/service.js";
+import { Output } from "../../src/cli/output.js";
 import { run as check } from "../../src/cli/policy/check.js";
 import { run as explain } from "../../src/cli/policy/explain.js";
 import { run as replay } from "../../src/cli/policy/replay.js";
@@ -130,6 +131,70 @@ data:
   });
 });
 
+describe("explain, of a tool that the backend knows", () => {
+  const asked = (more: object = {}): Promise<Ended> =>
+    inProcess(explain, home, { agent: "bot", action: "files__read", policies: folder, ...more });
+  const see = (description: string, said: string | null = null): Promise<unknown> =>
+    withService(async (service) => {
+      const text = JSON.stringify({ name: "read", description, annotations: { readOnlyHint: true } });
+      const tools = [{ name: "read", definition: hash("sha256", canonicalText(text)), text }];
+      const instructions = said === null ? null : JSON.stringify(said);
+      await service.ensureAgent("bot");
+      await service.sight({ agent: "bot", server: "files", tools, instructions });
+    });
+
+  test("says what the gateway says of it, and what it would take; without a backend, what is assumed", async () => {
+    write("agent: bot\nallow: ['*__read']\n");
+    const guessed = await asked();
+    expect(guessed.stdout).toMatch(/^ALLOW/);
+    expect(guessed.stdout).toContain("As if the tool were accepted: there is no backend here yet.");
+    expect(documents(await asked({ json: true }))).toMatchObject([{ tool_state: null }]);
+    expect(readdirSync(home)).toEqual(["policies"]);
+
+    await see("Reads");
+    const held = await asked();
+    expect(held.stdout).toMatch(/^REVIEW/);
+    expect(held.stdout).toContain('"aegis tools accept files read"');
+    expect(held.stdout).not.toContain("As if");
+    expect(documents(await asked({ json: true }))).toMatchObject([{ decision: "REVIEW", tool_state: "new" }]);
+    expect((await asked({ action: "other__read" })).stdout).toContain("has shown this agent no tools yet");
+
+    await withService(async (service) => {
+      const [{ definition } = { definition: "" }] = await service.pinnedTools({});
+      await service.acceptTools({}, [definition], person());
+    });
+    expect(documents(await asked({ json: true }))).toMatchObject([
+      { decision: "ALLOW", tool_state: "accepted" },
+    ]);
+    write("agent: bot\nallow: [{ action: '*__read', when: tool.claims.readOnlyHint }]\n");
+    expect((await asked()).stdout).toMatch(/^ALLOW/);
+    await see("Reads", "Do as I say");
+    expect(documents(await asked({ json: true }))).toMatchObject([
+      { decision: "REVIEW", tool_state: "changed" },
+    ]);
+  });
+
+  test("breaks no word where the terminal is narrow", async () => {
+    write(
+      "agent: bot\nreview: [{ action: files__read, reason: 'Somebody has to look at what is read of these files, each time' }]\n",
+    );
+    const lines: string[] = [];
+    const stdout = {
+      isTTY: true,
+      columns: 60,
+      on: () => {},
+      hasColors: () => false,
+      write: (text: string) => lines.push(text),
+    };
+    const out = new Output(false, stdout as unknown as NodeJS.WriteStream);
+    const context = { env: {}, home, out, embedded: async () => openBackend };
+    await explain(context, { agent: "bot", action: "files__read", policies: folder });
+    expect(lines.join("")).toMatch(
+      /^ {2}Somebody has to look at what is read of these files, each\n {2}time\n/m,
+    );
+  });
+});
+
 describe("check", () => {
   const checked = (more: object = {}): Promise<Ended> => inProcess(check, home, more, [folder]);
 
@@ -247,6 +312,21 @@ describe("test", () => {
         "    expect: { decision: ALLOW, result: { text: 'card [card_numbers]' } }\n",
     );
     expect(await tested()).toMatchObject({ code: 0 });
+  });
+
+  test("passes over policies in a folder, and says of one that it has no cases", async () => {
+    const policy = write("agent: bot\nallow: [a__b]\n");
+    const file = "policies: ./bot.yaml\nagent: bot\ntests:\n";
+    const alone = await inProcess(testPolicies, home, {}, [folder]);
+    expect(alone.code).toBe(1);
+    expect(alone.stderr).toContain("no file of cases");
+    write(`${file}  - { name: one, call: { action: a__b }, expect: ALLOW }\n`, "cases.yaml");
+    const mixed = await inProcess(testPolicies, home, {}, [folder]);
+    expect(mixed.stdout).toContain("1 of 1 cases passed.");
+    expect(mixed.code).toBe(0);
+    const named = await inProcess(testPolicies, home, {}, [policy]);
+    expect(named.code).toBe(1);
+    expect(named.stderr).toMatch(/^[^\n]*bot\.yaml: this is a policy, not a file of cases \(tests:\)\n/);
   });
 
   test("names the place of what is no case", async () => {

@@ -1,7 +1,11 @@
 import { chmodSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openBackend } from "../../src/backend/open-backend.js";
 import { loadDriver } from "../../src/backend/store/driver.js";
+import { createLogger } from "../../src/log.js";
+import { parsePolicy, policySet } from "../../src/policy/file/load.js";
+import { intent } from "../fixtures/backend/store.js";
 import { type Finished, jsonLines, makePlace, type Place } from "../fixtures/gateway.js";
 
 let place: Place;
@@ -44,7 +48,7 @@ describe("policy check", () => {
       code: 0,
       stderr: "",
       stdout: expect.stringMatching(
-        /good\.yaml: agent a, 1 rule, default block\n[^]*No errors in 1 file\.\n$/,
+        /good\.yaml: agent a, 1 rule, default block\n[\s\S]*No errors in 1 file\.\n$/,
       ),
     });
   });
@@ -134,6 +138,21 @@ describe("tokens", () => {
   });
 });
 
+it("log says what rules for data found", async () => {
+  const text = "agent: bot\nallow: ['*']\ndata: [{ detect: secrets, then: redact }]\n";
+  const backend = await openBackend({
+    home: place.home,
+    policies: policySet([parsePolicy(text, "bot.yaml", { bareNames: false })]),
+    holdExpires: 60_000,
+    log: createLogger("silent"),
+  });
+  await backend.ensureAgent("bot");
+  const gateway = await backend.attach({ pid: process.pid, label: "test", address: null });
+  await backend.decide(intent(gateway, "read", `{"q":"ghp_${"a".repeat(30)}"}`, { agent: "bot" }));
+  await backend.close();
+  expect((await run("log", "bot")).stdout).toMatch(/decision .*\[secrets in arguments: redacted\]/);
+});
+
 describe("doctor", () => {
   it("says what is protected and exits with 0 where nothing is broken", async () => {
     const json = await run("doctor", "--json");
@@ -162,6 +181,23 @@ describe("doctor", () => {
       code: 1,
       stdout: expect.stringContaining("it does not exist"),
     });
+  });
+
+  it.skipIf(process.platform === "win32")("finds policies that others can write", async () => {
+    const folder = join(place.root, "open");
+    mkdirSync(folder);
+    writeFileSync(join(folder, "a.yaml"), "agent: a\n");
+    const looked = (): Promise<Finished> => run("doctor", "--policies", folder);
+    expect((await looked()).stdout).not.toContain("will be refused");
+    chmodSync(join(folder, "a.yaml"), 0o666);
+    const { code, stdout } = await looked();
+    expect(code).toBe(0);
+    expect(stdout).toMatch(
+      /warning +policies +changes will be refused[\s\S]*a\.yaml can be written by others/,
+    );
+    chmodSync(join(folder, "a.yaml"), 0o600);
+    chmodSync(folder, 0o777);
+    expect((await looked()).stdout).toMatch(/open can be written by others/);
   });
 
   it.skipIf(process.platform === "win32")("finds an AEGIS_HOME that others can read", async () => {

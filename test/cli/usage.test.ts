@@ -49,8 +49,7 @@ describe("the exit code", () => {
 
 it("only what works is listed", async () => {
   const { stdout } = await run("--help");
-  for (const name of ["dashboard", "tools"]) expect(stdout).not.toContain(`  ${name}`);
-  expect((await run("policy --help")).stdout).not.toMatch(/ test| replay| add/);
+  expect(stdout).not.toContain("  dashboard");
 });
 
 it("a person who asks for help waits for no database, no HTTP client, no parser", async () => {

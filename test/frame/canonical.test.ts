@@ -1,7 +1,7 @@
 import canonicalize from "canonicalize";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { canonicalText } from "../../src/frame/canonical.js";
+import { canonicalText, uniqueCanonicalText } from "../../src/frame/canonical.js";
 
 test("numbers stay as they were written", () => {
   expect(canonicalText('{"a":1.0,"b":1,"c":9007199254740993,"d":1e2,"e":-0}')).toBe(
@@ -43,4 +43,31 @@ test("equals RFC 8785 for everything whose numbers print as they are written", (
 
 test("what nests without end is an error, not a crash", () => {
   expect(() => canonicalText("[".repeat(100_000) + "]".repeat(100_000))).toThrow(RangeError);
+});
+
+test("a key that stands twice is an error where nobody has looked for that, whatever stands between and however it is written", () => {
+  for (const members of [
+    '"a":1,"a":1',
+    '"a":1,"b":2,"a":3',
+    '"b":1,"a":2,"b":3',
+    '"a":1,"\\u0061":2',
+    '"\u20ac":1,"a":2,"\\u20ac":3',
+    '"":1,"":2',
+    '"__proto__":1,"__proto__":2',
+    `"k7":0,${Array.from({ length: 40 }, (_, n) => `"k${n}":1`).join(",")}`,
+  ]) {
+    expect(() => uniqueCanonicalText(`{${members}}`), members).toThrow(RangeError);
+    expect(() => uniqueCanonicalText(`{"x":[{},{"y":{${members}}}],"z":1}`), members).toThrow(RangeError);
+  }
+});
+
+test("equal keys of different objects, and keys that only look alike, are none", () => {
+  const values = ['{"b":{"b":[{"b":1},{"b":2}]},"a":{"b":1}}', '{"A":1,"a":2,"aa":3,"":4}', '"a"', "[]"];
+  for (const text of values) expect(uniqueCanonicalText(text)).toBe(canonicalText(text));
+  fc.assert(
+    fc.property(fc.jsonValue({ maxDepth: 4, noUnicodeString: false }), (value) => {
+      const sent = JSON.stringify(value);
+      expect(uniqueCanonicalText(sent)).toBe(canonicalText(sent));
+    }),
+  );
 });

@@ -131,3 +131,14 @@ test("a server's frame passes with what a client may not send", () => {
   const frame = parseServerFrame('{"result":{"a":1,"a":2,"Result":3},"jsonrpc":"2.0","id":"x"}');
   expect(frame).toMatchObject({ kind: "response", key: '"x"' });
 });
+
+test.each([
+  '{"jsonrpc":"2.0","id":1,"method":"ping","result":{"tools":[]}}',
+  '{"jsonrpc":"2.0","id":1,"method":"ping","error":{}}',
+  '{"jsonrpc":"2.0","method":"notifications/message","params":{},"result":{}}',
+  '{"jsonrpc":"2.0","id":5,"Id":6,"result":{}}',
+  '{"jsonrpc":"2.0","id":5,"error":null,"Result":{}}',
+  '{"jsonrpc":"2.0","method":"notifications/message","params":{},"re\u017fult":{}}',
+])("no frame of a server is two at once: %s", (text) => {
+  expect(() => parseServerFrame(text)).toThrow(FrameError);
+});

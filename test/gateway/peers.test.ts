@@ -7,6 +7,7 @@ import { answers, connectClient, type McpClient, type Sdk, type Way } from "../f
 import { type HttpGateway, jsonLines, makePlace, startHttpGateway, wrapWay } from "../fixtures/gateway.js";
 import { checkLedger, type Execution, readLedger } from "../fixtures/ledger.js";
 import {
+  everyTool,
   everythingServer,
   fakeServer,
   filesystemServer,
@@ -14,7 +15,10 @@ import {
   startFakeHttp,
 } from "../fixtures/servers.js";
 
-const place = makePlace({ "tester.yaml": 'agent: tester\non_change: allow\nallow: ["*__*"]\n' });
+/** Three of the servers have the same tools: a wildcard speaks of none of those. */
+const place = makePlace({
+  "tester.yaml": `agent: tester\non_change: allow\nallow: ["*__*", ${everyTool("fake", "remote", "stream")}]\n`,
+});
 const witness = { LEDGER: place.ledger };
 const note = join(place.work, "note.txt");
 let gateway: HttpGateway;

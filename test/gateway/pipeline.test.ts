@@ -7,7 +7,11 @@ import type { Approval, Outcome, Verdict } from "../../src/client/backend.js";
 import type { Call, CallResult } from "../../src/gateway/call.js";
 import { compose, createPipeline, type Step } from "../../src/gateway/pipeline.js";
 import type { ServerLink } from "../../src/gateway/servers/link.js";
+import type { Services } from "../../src/gateway/services.js";
 import { record } from "../../src/gateway/steps/record.js";
+import { decide as decideByPolicy } from "../../src/policy/decide.js";
+import { parsePolicy, policySet } from "../../src/policy/file/load.js";
+import type { Question, ToolFacts } from "../../src/policy/policy.js";
 import { noRequirement } from "../../src/requirement.js";
 import { allow, callOf, linkToFake, partialBackend, services } from "../fixtures/calls.js";
 import { type Execution, readLedger } from "../fixtures/ledger.js";
@@ -170,16 +174,31 @@ describe("a throw", () => {
   });
 });
 
+const tool = (over: Partial<ToolFacts>): ToolFacts => ({
+  state: "accepted",
+  suspicious: null,
+  claims: {},
+  ...over,
+});
+
 describe("a call that waits", () => {
-  const pending = async (approval: () => Promise<Approval>): Promise<string> => {
+  const pending = async (
+    approval: () => Promise<Approval>,
+    why: Partial<Verdict> = {},
+    howToAllow: Services["howToAllow"] = () => null,
+  ): Promise<string> => {
     const waiting = { id: 3, status: "pending", expiresAt: "" } as const;
     const backend = partialBackend({
-      decide: async (intent) => ({ ...allow(intent, 200), decision: "REVIEW", approval: waiting }),
+      decide: async (intent) => ({ ...allow(intent, 200), ...why, decision: "REVIEW", approval: waiting }),
       approval,
       detachWaiter: async () => {},
     });
     const plain = await services(backend);
-    const hasty = { ...plain, config: { ...plain.config, hold: { ...plain.config.hold, wait: 20 } } };
+    const hasty = {
+      ...plain,
+      howToAllow,
+      config: { ...plain.config, hold: { ...plain.config.hold, wait: 20 } },
+    };
     const result = await createPipeline(hasty)(callOf(link, {}));
     return result.kind === "waiting" ? result.refusal.reason : result.kind;
   };
@@ -193,6 +212,91 @@ describe("a call that waits", () => {
     expect(said).toContain("1 of the 3 people it takes have approved so far (approval 3)");
     expect(said).not.toMatch(/secret-team|os:ann/);
   });
+
+  // As policy says it: what a gateway makes of these sentences changes when they do.
+  it.each<readonly [string, string, Partial<Question>, string, boolean]>([
+    [
+      "a default",
+      "allow: [fake__pay]",
+      {},
+      "Why: No rule of tester.yaml matches: the default is review.",
+      true,
+    ],
+    [
+      "a rule with a reason",
+      "review: [{ action: fake__echo, reason: Mail leaves the house, approval: { approvers: [secret-team] } }]",
+      {},
+      "Why: Mail leaves the house. A person",
+      false,
+    ],
+    [
+      "a rule without one",
+      "review: [fake__echo]",
+      {},
+      "Why: A person must decide, says the rule tester.yaml:2 review fake__echo.",
+      false,
+    ],
+    [
+      "a new tool",
+      "allow: ['*']",
+      { known: tool({ state: "new" }) },
+      '"aegis tools accept fake echo"',
+      false,
+    ],
+    ["a tool that came later", "", { known: tool({ state: "added" }) }, "the default is review", true],
+    [
+      "a tool that changed",
+      "allow: [fake__echo]",
+      { known: tool({ state: "changed" }) },
+      'is not what it was: its definition, or its server\'s instructions, changed. See it with "aegis tools diff"',
+      false,
+    ],
+    [
+      "a tool that passes for another",
+      "allow: ['*']",
+      { known: tool({ suspicious: "It looks like echo" }) },
+      "Why: It looks like echo: no wildcard and no default allows it",
+      false,
+    ],
+    [
+      "an unusual name",
+      "allow: ['*']",
+      { tool: "é", action: "fake__é" },
+      "only a rule with exactly this name",
+      false,
+    ],
+    [
+      "data in the arguments",
+      "allow: [fake__echo]\ndata: [{ detect: custom, name: salary, pattern: salary, then: review }]",
+      { args: { note: "salary" } },
+      "Why: A person must decide: the arguments hold salary, says the rule tester.yaml:3 data salary.",
+      false,
+    ],
+  ])(
+    "says why, and how to allow it for good only where that helps: %s",
+    async (_, text, over, why, helps) => {
+      const policy = parsePolicy(`agent: tester\n${text}\n`, "tester.yaml", { bareNames: false });
+      const usual = { agent: "tester", server: "fake", tool: "echo", action: "fake__echo", args: {} };
+      const { decision, rule, reason } = decideByPolicy(policySet([policy]), {
+        ...usual,
+        now: Date.now(),
+        ...over,
+      });
+      expect(decision).toBe("REVIEW");
+      const approval = { id: 3, status: "pending", requirement: noRequirement, votes: [] };
+      const said = await pending(
+        async () => approval as unknown as Approval,
+        { rule, reason },
+        (agent, action) => `To allow ${action} of ${agent}: a rule.`,
+      );
+      expect(said).toContain(why);
+      expect(said.includes("To allow fake__echo of tester: a rule.")).toBe(helps);
+      expect(said).not.toContain("secret-team");
+      expect(said).toMatch(
+        /^fake__echo needs a person's approval and nobody has decided yet \(approval 3\)\. Why: /,
+      );
+    },
+  );
 
   it("is told to repeat the call, also where the approval cannot be read", async () => {
     const said = await pending(() => Promise.reject(new Error("down")));

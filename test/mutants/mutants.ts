@@ -1,10 +1,14 @@
-/** One guarantee, taken out. */
-export interface Mutant {
-  readonly name: string;
+export interface Edit {
   readonly file: string;
   /** Stands in the file exactly once. */
   readonly find: string;
   readonly replace: string;
+}
+
+/** One guarantee, taken out: in every place that gives it. */
+export interface Mutant extends Edit {
+  readonly name: string;
+  readonly also?: Edit;
   /** The test files that are to notice, and flags of vitest. */
   readonly tests: readonly string[];
 }
@@ -38,6 +42,11 @@ export const mutants: readonly Mutant[] = [
     file: "src/backend/approvals/approvals.ts",
     find: "WHERE id = ? AND status = 'pending' RETURNING *",
     replace: "WHERE id = ? RETURNING *",
+    also: {
+      file: "src/backend/approvals/approvals.ts",
+      find: 'return row.status === "pending" ? null : settledError(row);',
+      replace: "return row.id > 0 ? null : settledError(row);",
+    },
     tests: ["--project", "quick", "test/backend/approvals.test.ts"],
   },
   {
@@ -45,6 +54,11 @@ export const mutants: readonly Mutant[] = [
     file: "src/backend/approvals/approvals.ts",
     find: "WHERE id = ? AND status = ? RETURNING *",
     replace: "WHERE id = ? AND ? <> '' RETURNING *",
+    also: {
+      file: "src/backend/decisions/withdrawal.ts",
+      find: 'if (row.status !== "approved") return',
+      replace: 'if (row.status !== "approved" && row.status !== "consumed") return',
+    },
     tests: ["--project", "quick", "test/backend/approvals.test.ts"],
   },
   {

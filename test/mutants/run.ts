@@ -59,16 +59,21 @@ console.log(`\n${chosen.length - survived} killed, ${survived} survived`);
 process.exit(survived === 0 ? 0 : 1);
 
 async function judge(mutant: Mutant): Promise<Verdict> {
-  const file = join(place, mutant.file);
-  const original = await readFile(file, "utf8");
-  const places = original.split(mutant.find).length - 1;
-  if (places !== 1)
-    return { killed: false, how: `what it changes stands ${places} times in ${mutant.file}, not once` };
-  await writeFile(
-    file,
-    original.replace(mutant.find, () => mutant.replace),
-  );
+  const originals = new Map<string, string>();
   try {
+    for (const { file, find, replace } of mutant.also === undefined ? [mutant] : [mutant, mutant.also]) {
+      const path = join(place, file);
+      const text = await readFile(path, "utf8");
+      const places = text.split(find).length - 1;
+      if (places !== 1) {
+        return { killed: false, how: `what it changes stands ${places} times in ${file}, not once` };
+      }
+      if (!originals.has(path)) originals.set(path, text);
+      await writeFile(
+        path,
+        text.replace(find, () => replace),
+      );
+    }
     const built = await run("node", ["scripts/build.mjs"]);
     if (built.code !== 0) return { killed: false, how: `it does not build: ${lastLine(built.output)}` };
     const tested = await run("npx", ["vitest", "run", "--retry", "0", "--bail", "1", ...mutant.tests]);
@@ -82,7 +87,7 @@ async function judge(mutant: Mutant): Promise<Verdict> {
       how: /FAIL\s+(.*)/.exec(tested.output)?.[1]?.slice(0, 160) ?? mutant.tests.join(", "),
     };
   } finally {
-    await writeFile(file, original);
+    for (const [path, text] of originals) await writeFile(path, text);
   }
 }
 

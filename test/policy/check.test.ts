@@ -72,6 +72,20 @@ describe("a check of policies", () => {
     expect(remarks(approval("channels: [client]"))).toEqual([]);
   });
 
+  it("refuses nothing for what is only in shadow: it holds no call", () => {
+    const files = (shadow: string) => ({
+      "a.yaml": `agent: a\n${shadow}review: [{ action: s__x, approval: { approvers: [nobody], channels: [page] } }]`,
+      "b.yaml": "agent: '*'\nreview: [{ action: 's__*', approval: { channels: [cli] } }]",
+    });
+    const levels = (shadow: string) =>
+      checkPolicies(setOf(files(shadow)), { approvers: [{ name: "ada", groups: [] }] }).map(
+        ({ level, message }) => `${level} ${/never be approved( together)?/.exec(message)?.[0]}`,
+      );
+    const both = ["never be approved", "never be approved together"];
+    expect(levels("").toSorted()).toEqual(both.map((each) => `error ${each}`));
+    expect(levels("shadow: true\n").toSorted()).toEqual(both.map((each) => `warning ${each}`));
+  });
+
   it("finds rules that ask for channels with nothing in common", () => {
     const [found] = remarks({
       "a.yaml": "agent: a\nreview: [{ action: s__x, approval: { channels: [page] } }]",

@@ -5,6 +5,7 @@ import { countsNeeded } from "../../src/policy/counts.js";
 import { decide } from "../../src/policy/decide.js";
 import { policySet } from "../../src/policy/file/load.js";
 import { countKey, type PolicyDecision, type Question } from "../../src/policy/policy.js";
+import { cpuOf, growth } from "./growth.js";
 import { ask, setOf } from "./sets.js";
 
 /** What a file with one conditional rule, and a broad ALLOW beside it, says of these arguments. */
@@ -90,6 +91,25 @@ describe("a condition", () => {
     }
   });
 
+  it.each([
+    ['args.url.startsWith("x")', {}, "args.url is missing; ask for it first: `has(args.url) && …`"],
+    ["args.a.b.c == 1", { a: { n: 1 } }, "args.a.b is missing; ask for it first: `has(args.a.b) && …`"],
+    ['args["odd name"] == 1', {}, 'args["odd name"] is missing; ask for it first: `"odd name" in args && …`'],
+    [
+      "args.list.exists(x, x.url == 'a')",
+      { list: [{}] },
+      "x.url is missing; ask for it first: `has(x.url) && …`",
+    ],
+    ["args.list[3] == 1", { list: [1] }, "args.list[3] is missing"],
+    ["args[args.key] == 1", { key: "hunter2" }, "args[args.key] is missing"],
+    ['args["p" + args.key] == 1', { key: "hunter2" }, "something it asks for is missing"],
+    ["args[args.key].deep == 1", { key: "hunter2", hunter2: {} }, "args[args.key].deep is missing"],
+  ])("names what is missing as the expression does, and no value: %s", (when, args, why) => {
+    const { reason } = under(when, args);
+    expect(reason).toContain(`could not be evaluated: ${why}`);
+    expect(reason).not.toContain("hunter2");
+  });
+
   it("blocks by an error whatever other rules say, and only the calls it speaks of (P10)", () => {
     const set = setOf({
       "a.yaml": "agent: claude\nallow: ['*']\nblock: [s__z]",
@@ -148,6 +168,37 @@ describe("a condition", () => {
     expect(under("args.a.all(x, x >= 0)", { a: many, b: many }).decision).toBe("BLOCK");
     expect(under(nested, { a: [1, 2], b: [2, 1] }).decision).toBe("BLOCK");
     expect(performance.now() - started).toBeLessThan(2_000);
+    // A text is as many members as it has characters, where lists are made of it.
+    for (const [when, args] of [
+      [
+        'args.a.split("/").exists(p, args.b.split(",").exists(x, x == p))',
+        { a: "/a".repeat(30_000), b: ",b".repeat(30_000) },
+      ],
+      [
+        'args.a.all(x, dyn(bytes(args.b)).all(i, i != "-1"))',
+        { a: many.slice(0, 1_000), b: "b".repeat(60_000) },
+      ],
+      ['args.m.all(k, k.split("").all(x, args.m.all(l, l != x)))', { m: { ["k".repeat(60_000)]: 1 } }],
+      ['args.a.all(x, !args.b.matches("(a+)+$"))', { a: many.slice(0, 1_000), b: "b".repeat(60_000) }],
+      ["args.a.all(x, args.b.size() > 0)", { a: many.slice(0, 1_000), b: "b".repeat(60_000) }],
+      ["args.a.all(x, size(args.b) > 0)", { a: many.slice(0, 1_000), b: "b".repeat(60_000) }],
+      ['args.a.split("").join(args.a).size() > 0', { a: "a".repeat(20_000) }],
+    ] as const)
+      expect(under(when, args), when).toMatchObject({ error: true });
+    for (const [when, args] of [
+      [
+        'args.a.split("/").exists(p, args.b.split(",").exists(x, x == p))',
+        { a: "/a".repeat(400), b: ",b".repeat(400) },
+      ],
+      ['args.a.split(".").all(x, x != "..")', { a: "a.".repeat(30_000) }],
+      ['args.a.all(x, x.matches("^b*$"))', { a: ["b".repeat(60_000), "b".repeat(60_000)] }],
+      [
+        'args.a.all(x, x.matches("^b*$") && x in args.a)',
+        { a: ["b".repeat(6_000)], body: "b".repeat(6_000) },
+      ],
+      ['args.a.split("").join(", ").size() > 0', { a: "a".repeat(20_000) }],
+    ] as const)
+      expect(under(when, args), when).not.toHaveProperty("error");
     for (const when of [
       "args.a.all(x, args.a.all(y, args.a.all(z, args.a.all(w, true))))",
       `${"(".repeat(60)}true${")".repeat(60)}`,
@@ -158,6 +209,34 @@ describe("a condition", () => {
       `args.s == "${"x".repeat(5_000)}"`,
     ])
       expect(compileCondition(when), when.slice(0, 60)).toHaveProperty("message");
+  });
+
+  it("looks at large arguments once, however many conditions there are", () => {
+    const rules = Array.from({ length: 40 }, (_, i) => `  - { action: s__x, when: "args.q == ${i}" }`).join(
+      "\n",
+    );
+    const one = setOf({
+      "p.yaml": "agent: claude\nallow: ['*']\nblock: [{ action: s__x, when: 'args.q == 0' }]",
+    });
+    const many = setOf({ "p.yaml": `agent: claude\nallow: ['*']\nblock:\n${rules}` });
+    const large = () => ({ q: 99, items: Array.from({ length: 100_000 }, (_, i) => ({ id: i })) });
+    const time = (set: typeof one) => {
+      const args = large();
+      return cpuOf(() => expect(decide(set, { ...ask("s", "x"), args }).decision).toBe("ALLOW"));
+    };
+    time(one);
+    expect(time(many) / time(one)).toBeLessThan(10);
+  });
+
+  it("looks no further once arguments are too large for it", () => {
+    const loop = "args.a.all(x, args.a.exists(y, y == x))";
+    const a = Array.from({ length: 1_000_000 }, (_, i) => i);
+    let looked = 0;
+    for (let i = 0; i < a.length; i += 1_000) Object.defineProperty(a, i, { get: () => looked++ });
+    const time = cpuOf(() => expect(under(loop, { a })).toMatchObject({ error: true }));
+    expect(looked).toBeLessThan(4);
+    // A look at all of them took more than 1500 ms.
+    expect(time).toBeLessThan(750);
   });
 });
 
@@ -201,6 +280,24 @@ describe("the value a condition sees is the one that is forwarded (P20)", () => 
     ["123456789012345.5", "args.n > 123456789012345"],
   ])("however a number is written: %s", (number, when) => {
     expect(ofText(when, `{"n":${number}}`)).toBe("ALLOW");
+  });
+
+  it("in time that grows with its length alone", () => {
+    const number = (size: number) =>
+      `{"n":[0.1${"0".repeat(size)}1,1${"0".repeat(size)}1e1,0.${"0".repeat(size)}]}`;
+    expect(growth((size) => void ofText("args.m == 5", number(size)), 40_000)).toBeLessThan(8);
+    // Of many short ones too: zeros in the middle cost no more than other digits.
+    const many = (digit: string) =>
+      `{"n":[${Array(3_000)
+        .fill(`0.1${digit.repeat(390)}1`)
+        .join()}]}`;
+    const [zeros = 0, ones = 1] = ["0", "1"].map((digit) =>
+      Math.min(...[1, 2, 3].map(() => cpuOf(() => ofText("args.m == 5", many(digit))))),
+    );
+    expect(zeros / ones).toBeLessThan(4);
+    // Exact all the same, but longer than anybody writes one.
+    expect(ofText("args.n == 1", `{"n":1.${"0".repeat(398)}}`)).toBe("ALLOW");
+    expect(ofText("args.n == 1", `{"n":1.${"0".repeat(399)}}`)).toBe("BLOCK");
   });
 
   it("digits in a text are a text, and look like what they are", () => {

@@ -30,7 +30,7 @@ describe("a limit", () => {
       decision: "BLOCK",
       rule: "p.yaml:6 limits mail__*",
       reason:
-        "Blocked for now by the limit p.yaml:6 limits mail__*: 2 such calls were let through in the last 1h. Try again in at most 1h. Ask Ada.",
+        "Blocked for now by the limit p.yaml:6 limits mail__* (Ask Ada.): 2 such calls were let through in the last 1h. Try again in at most 1h.",
       passing: true,
     });
     expect(counted(set, ask("t", "x"), 1).reason).toBe(

@@ -97,7 +97,7 @@ describe("an explanation", () => {
       [null, true, false, true],
       ["true", true, false, false],
       ["false", false, false, false],
-      ["error: something it asks for is missing", true, true, false],
+      ["error: args.missing is missing; ask for it first: `has(args.missing) && …`", true, true, false],
       [null, false, false, false],
     ]);
     expect(entries.map(({ rule, kind, matched }) => [rule, kind, matched])).toEqual([

@@ -16,7 +16,7 @@ import type { Safe } from "../store-key.js";
 import type { Deadlines } from "./deadlines.js";
 import { killedText, recordChange } from "./ends.js";
 import type { OpenApprovals } from "./open-approvals.js";
-import { grantedTerms, mayDecide, problemOfApproval } from "./rights.js";
+import { grantedTerms, mayAnswerInClient, mayDecide, problemOfApproval } from "./rights.js";
 import {
   type ApprovalRow,
   approvalOf,
@@ -96,14 +96,16 @@ export class Approvals {
     this.freeWaiters = writer.prepare(
       "UPDATE approvals SET waiter_gateway = NULL, waiter_call = NULL WHERE digest = ? AND waiter_gateway = ?",
     );
+    // That a result may pass says nothing of another call.
     this.selectLatest = reader.prepare(
-      `SELECT * FROM approvals WHERE agent = ? AND action = ? AND status IN ('pending', 'approved', 'denied', 'consumed')
-       ORDER BY id DESC LIMIT 1`,
+      `SELECT * FROM approvals WHERE agent = ? AND action = ? AND stage IS NULL
+         AND status IN ('pending', 'approved', 'denied', 'consumed') ORDER BY id DESC LIMIT 1`,
     );
     this.insert = writer.prepare(
       `INSERT INTO approvals (id, agent, principal, server, tool, action, definition, arguments, redacted, status, rule,
-         reason, digest, created_at, expires_at, waiter_gateway, waiter_call, size, requirement, revision, tool_version)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *`,
+         reason, digest, created_at, expires_at, waiter_gateway, waiter_call, size, requirement, revision, tool_version,
+         stage)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *`,
     );
     this.setWaiter = writer.prepare(
       "UPDATE approvals SET waiter_gateway = ?, waiter_call = ? WHERE id = ? RETURNING *",
@@ -257,6 +259,7 @@ export class Approvals {
       requirementText(question),
       question.revision,
       question.toolVersion,
+      intent.stage ?? null,
     )) as ApprovalRow;
     await this.counted.opened(agent, size);
     this.deadlines.set(opened.id, expires, batch.now);
@@ -286,16 +289,38 @@ export class Approvals {
     const { channel = "cli" } = options;
     const refused = mayDecide(row, requirementOf(row), by, channel);
     if (refused !== null) return refused;
+    const settled = await this.settled(batch, row);
+    if (settled !== null) return settled;
+    const said = redactText(reason);
+    return verdict === "denied"
+      ? this.deny(batch, row, by, said)
+      : this.approve(batch, row, by, said, options);
+  }
+
+  /**
+   * The form in the client was accepted. It is decided as the client of its agent, which is who made the call: that whoever
+   * calls may not decide does not hold for this channel, since the policy lists it to have just that.
+   */
+  async answerInClient(batch: Batch, id: number, call: string): Promise<ApprovalRow | AegisError> {
+    const row = await this.get(id);
+    if (row === undefined) return unknownApproval(id);
+    const refused = mayAnswerInClient(row, requirementOf(row), call, await batch.liveGateways());
+    if (refused !== null) return refused;
+    const settled = await this.settled(batch, row);
+    if (settled !== null) return settled;
+    const { agent } = row;
+    const by: Principal = { name: `client:${agent}`, role: "agent", agent, groups: [], token: null };
+    return this.approve(batch, row, by, "accepted in the client", { channel: "client" });
+  }
+
+  /** Why nobody can decide it any more; null where it is pending. What was noticed here is to be committed. */
+  private async settled(batch: Batch, row: ApprovalRow): Promise<AegisError | null> {
     if (await this.expireIfDue(batch, row)) return settledError({ ...row, status: "expired" });
     const killed = await killedText(batch, row.agent);
     if (killed !== null && isOpen(row)) {
       return settledError((await this.end(batch, row, "void", killed, null)) ?? row);
     }
-    if (row.status !== "pending") return settledError(row);
-    const said = redactText(reason);
-    return verdict === "denied"
-      ? this.deny(batch, row, by, said)
-      : this.approve(batch, row, by, said, options);
+    return row.status === "pending" ? null : settledError(row);
   }
 
   /** Whoever may decide ends it alone, whatever the quorum. */

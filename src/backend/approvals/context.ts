@@ -14,13 +14,15 @@ export class ApprovalContexts {
   private readonly selectAlike: Statement;
 
   constructor({ reader }: Store) {
-    const columns = "id, agent, principal, action, definition, redacted, digest, decided_at, decided_by";
+    const columns =
+      "id, agent, principal, action, definition, redacted, digest, decided_at, decided_by, stage";
     this.select = reader.prepare(`SELECT ${columns} FROM approvals WHERE id = ?`);
     this.selectText = reader.prepare("SELECT text FROM definitions WHERE hash = ?");
     this.selectPrevious = reader.prepare(
       `SELECT ${columns} FROM approvals WHERE agent = ? AND action = ? AND status = 'consumed' AND id <> ?
-       ORDER BY id DESC LIMIT 1`,
+         AND stage IS NOT DISTINCT FROM CAST(? AS TEXT) ORDER BY id DESC LIMIT 1`,
     );
+    // The digest of a result is none of a call.
     this.selectAlike = reader.prepare(
       `SELECT id FROM approvals WHERE digest = ? AND agent = ? AND principal = ? AND ${openCondition}
        ORDER BY id LIMIT ${ALIKE}`,
@@ -31,8 +33,8 @@ export class ApprovalContexts {
   async of(id: number): Promise<ApprovalContext | null> {
     const row = Number.isSafeInteger(id) ? ((await this.select.get(id)) as Shown | undefined) : undefined;
     if (row === undefined) return null;
-    const { agent, principal, action, digest } = row;
-    const previous = (await this.selectPrevious.get(agent, action, id)) as Shown | undefined;
+    const { agent, principal, action, digest, stage } = row;
+    const previous = (await this.selectPrevious.get(agent, action, id, stage)) as Shown | undefined;
     const alike = (await this.selectAlike.all(digest, agent, principal)) as Array<{ id: number }>;
     return {
       definition: await this.textOf(row),
@@ -60,5 +62,14 @@ export class ApprovalContexts {
 
 type Shown = Pick<
   ApprovalRow,
-  "id" | "agent" | "principal" | "action" | "definition" | "redacted" | "digest" | "decided_at" | "decided_by"
+  | "id"
+  | "agent"
+  | "principal"
+  | "action"
+  | "definition"
+  | "redacted"
+  | "digest"
+  | "decided_at"
+  | "decided_by"
+  | "stage"
 >;

@@ -1,6 +1,8 @@
 import type { DecisionOptions, Principal } from "../../client/backend.js";
+import { formatDuration } from "../../duration.js";
 import { AegisError } from "../../errors.js";
 import type { Channel, GrantTerms, Requirement } from "../../requirement.js";
+import { visible } from "../../visible.js";
 import type { ApprovalRow } from "./rows.js";
 import { samePerson } from "./votes.js";
 
@@ -38,15 +40,43 @@ export function mayDecide(
       },
     );
   }
-  if (!channels.includes(channel)) {
-    const ways = channels.map((way) => waysText[way]).join(" or ");
+  return channels.includes(channel) ? null : wrongChannel(id, channels, channel);
+}
+
+/**
+ * Why the client that made this call can not approve it by a form, null where it may: only where the policy lists the
+ * channel, and only the call that waits on it now, at a gateway that is alive. Nobody knows who answers there: for groups,
+ * for a reason that is asked for, and for a quorum (below) it is nobody (`policy.md`).
+ *
+ * @param live ids of the gateways that are alive
+ */
+export function mayAnswerInClient(
+  { id, waiter_gateway, waiter_call }: Pick<ApprovalRow, "id" | "waiter_gateway" | "waiter_call">,
+  { approvers, reason, channels }: Requirement,
+  call: string,
+  live: ReadonlySet<string>,
+): AegisError | null {
+  if (!channels.includes("client")) return wrongChannel(id, channels, "client");
+  if (approvers.length > 0 || reason) {
     return new AegisError(
       "not_permitted",
-      `Approval ${id} can not be decided ${waysText[channel]}: its rule asks for a decision ${ways === "" ? "in no way at all" : ways}.`,
-      ways === "" ? {} : { hint: `Decide it ${ways}.` },
+      `Approval ${id} asks for certain people or for a reason, and an answer in the client is nobody's.`,
+      { hint: "Decide it with `aegis approve` or on its page." },
     );
   }
-  return null;
+  if (waiter_call === call && waiter_gateway !== null && live.has(waiter_gateway)) return null;
+  return new AegisError("not_permitted", `Approval ${id} is not what the call ${visible(call)} waits on.`, {
+    hint: "Repeat the call: it asks again.",
+  });
+}
+
+function wrongChannel(id: number, channels: Requirement["channels"], channel: Channel): AegisError {
+  const ways = channels.map((way) => waysText[way]).join(" or ");
+  return new AegisError(
+    "not_permitted",
+    `Approval ${id} can not be decided ${waysText[channel]}: its rule asks for a decision ${ways === "" ? "in no way at all" : ways}.`,
+    ways === "" ? {} : { hint: `Decide it ${ways}.` },
+  );
 }
 
 /** Why this approval does not count, of whoever may decide; null where it does. */
@@ -93,7 +123,7 @@ export function grantedTerms(
   if (within(uses, offer.uses) && within(expires, offer.expires)) return { uses, expires };
   return new AegisError(
     "usage",
-    `${uses} calls within ${expires} ms is not what may be granted with approval ${id}; nothing was changed.`,
+    `${uses} ${uses === 1 ? "call" : "calls"} within ${formatDuration(expires)} is not what may be granted with approval ${id}; nothing was changed.`,
     { hint: `The policy offers ${offerText(offer)}.` },
   );
 }
@@ -103,7 +133,7 @@ export function offerText({ uses, expires, arguments: patterns }: GrantTerms): s
   const named = Object.entries(patterns).map(([name, pattern]) => `${name} like ${pattern}`);
   const what =
     named.length === 0 ? "with the very same arguments" : `that differ in ${named.join(", ")} only`;
-  return `at most ${uses} calls within ${expires} ms ${what}`;
+  return `at most ${uses} ${uses === 1 ? "call" : "calls"} within ${formatDuration(expires)} ${what}`;
 }
 
 const waysText: Readonly<Record<Channel, string>> = {

@@ -32,6 +32,8 @@ export interface ApprovalRow {
   readonly requirement: string | null;
   readonly revision: string | null;
   readonly tool_version: number | null;
+  /** `result`: it is about the answer of a call that has run. */
+  readonly stage: "result" | null;
 }
 
 /** What is written down of an approval that time or a kill has ended: without the texts, which may be long. */
@@ -54,6 +56,7 @@ export function approvalOf(row: ApprovalRow, live: ReadonlySet<string>, votes: r
     server: row.server,
     tool: row.tool,
     action: row.action,
+    ...(row.stage === null ? {} : { stage: row.stage }),
     arguments: row.arguments,
     status: row.status,
     rule: row.rule,
@@ -111,7 +114,10 @@ export function expiredText({ id, expires_at }: EndedRow): string {
 
 export function settledError(row: ApprovalRow): AegisError {
   return new AegisError("approval_settled", `${settledText(row)}; nothing was changed.`, {
-    hint: "When the call is repeated, it asks again.",
+    hint:
+      row.stage === "result"
+        ? "The call has run; repeating it runs it again."
+        : "When the call is repeated, it asks again.",
   });
 }
 

@@ -100,7 +100,12 @@ export class Votes {
 export function votesOf(rows: readonly VoteRow[], approval: number): Vote[] {
   return rows
     .filter((row) => row.approval === approval && row.stands !== 0)
-    .map(({ voter, at, reason }) => ({ by: voter, at: isoTime(at), reason }));
+    .map(({ voter, at, reason, grant_uses: uses, grant_expires: expires }) => ({
+      by: voter,
+      at: isoTime(at),
+      reason,
+      ...(uses === null || expires === null ? {} : { grant: { uses, expires } }),
+    }));
 }
 
 /**

@@ -166,8 +166,7 @@ export class Decisions {
     const { approvals, grants, holdExpires } = this.parts;
     const { intent, redacted, policies, said, version } = current;
     const { rule, reason, expires = holdExpires, requirement = noRequirement } = said;
-    const offer = requirement.grant;
-    const grant = offer === null ? null : await grants.use(batch, { intent, toolVersion: version, offer });
+    const grant = await grants.use(batch, { intent, toolVersion: version, requirement });
     if (grant !== null) {
       const { id, left, by } = grant;
       const uses = left === 1 ? "1 use" : `${left} uses`;

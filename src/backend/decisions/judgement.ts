@@ -1,10 +1,11 @@
 import type { Intent } from "../../client/backend.js";
 import type { DataEffect, DataRule } from "../../data/rules.js";
+import { nameProblem, sdkServer } from "../../names.js";
 import { findingsDecision } from "../../policy/data.js";
 import { decide as decideByPolicy } from "../../policy/decide.js";
 import { type Declared, decideDeclared } from "../../policy/declared.js";
 import type { PolicyDecision, PolicySet, Question, ToolFacts } from "../../policy/policy.js";
-import { nameProblem } from "../names.js";
+import { sdkCall } from "../sdk/action.js";
 
 /** What a decision depends on beside the call and the policy. */
 export interface Situation {
@@ -60,7 +61,10 @@ export function policyError(reason: string): PolicyDecision {
 }
 
 /** What rules for data found, for the record; null where they found nothing. */
-export function findingsOf({ intent, found }: Judged): string | null {
+export function findingsOf({
+  intent,
+  found,
+}: Pick<Judged, "found"> & { readonly intent: Pick<Intent, "stage"> }): string | null {
   if (found.length === 0) return null;
   const where = intent.stage === "result" ? "results" : "arguments";
   return [...new Set(found.map(({ name, effect }) => `${name} in ${where}: ${done[effect]}`))].join("; ");
@@ -95,5 +99,14 @@ function problemOf({ server, tool, action }: Intent): string | null {
     const problem = nameProblem(name);
     if (problem !== null) return `the name of the ${what} ${problem}`;
   }
-  return null;
+  // Policy goes by the action, an approval by server and tool: they are to be one thing.
+  if (action === `${server}__${tool}` || isOfSdk({ server, tool, action })) return null;
+  return "the action is not the name of this server's tool";
+}
+
+/** A function that begins with underscores, or with `sdk__`, is its own action. */
+function isOfSdk({ server, tool, action }: Pick<Intent, "server" | "tool" | "action">): boolean {
+  if (server !== sdkServer) return false;
+  const call = sdkCall(tool);
+  return call.server === sdkServer && call.action === action;
 }

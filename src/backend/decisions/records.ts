@@ -1,5 +1,6 @@
 import type { Decision, Verdict } from "../../client/backend.js";
 import { dataRulesFor } from "../../policy/data.js";
+import type { PolicyDecision } from "../../policy/policy.js";
 import type { Count } from "../agents.js";
 import { type ApprovalRow, waitingOf } from "../approvals/rows.js";
 import type { Batch } from "../batch.js";
@@ -60,8 +61,6 @@ export function extent({ asked, intent, policies }: Current): Pick<Verdict, "arg
 function entryOf(current: Current, { decision, rule, reason, release, approval, grant }: Made): Entry {
   const { intent, digest, redacted, policies, said } = current;
   const { agent, principal, call, gateway, stage } = intent;
-  const findings = findingsOf(current);
-  const { shadow } = said;
   return {
     kind: "decision",
     agent,
@@ -79,12 +78,23 @@ function entryOf(current: Current, { decision, rule, reason, release, approval, 
     ...(grant === undefined ? undefined : { grant }),
     ...(digest === null ? undefined : { digest }),
     ...(redacted === null || release ? undefined : { arguments: redacted }),
+    ...observed(current, said),
+    ...(stage === undefined ? undefined : { stage }),
+    ...(release ? { release } : undefined),
+  };
+}
+
+/** What a record says beside the decision: what rules for data found, and what those in shadow would have decided. */
+export function observed(
+  judged: Parameters<typeof findingsOf>[0],
+  { shadow }: PolicyDecision,
+): Pick<Entry, "findings" | "shadow"> {
+  const findings = findingsOf(judged);
+  return {
     ...(findings === null ? undefined : { findings: redactText(findings) }),
     ...(shadow === undefined
       ? undefined
       : { shadow: redactText(`${shadow.decision} ${shadow.rule ?? "by default"}`) }),
-    ...(stage === undefined ? undefined : { stage }),
-    ...(release ? { release } : undefined),
   };
 }
 

@@ -27,6 +27,8 @@ export class Withdrawal {
     if (row === undefined) return `There is no approval ${id}.`;
     const foreign = `Approval ${id} was given for another call.`;
     if (digest === null || row.agent !== intent.agent || row.principal !== intent.principal) return foreign;
+    // It was judged and shown under this name.
+    if (row.action !== intent.action) return foreign;
     if (row.status !== "approved") return `${settledText(row)}; this call was not run.`;
     if (await approvals.expireIfDue(batch, row))
       return `${settledText({ ...row, status: "expired" })}; this call was not run.`;
@@ -73,7 +75,7 @@ export class Withdrawal {
     if (used !== undefined) return null;
     const more = " Repeat the call to ask for approval.";
     if (grant === null || said.requirement?.grant == null) return said.reason + more;
-    const ended = await grants.withdrawn(batch, grant);
+    const ended = await grants.withdrawn(batch, grant, said.requirement);
     return ended === null ? null : ended + more;
   }
 

@@ -2,7 +2,7 @@ import type { Grant, Intent, Principal } from "../../client/backend.js";
 import { AegisError } from "../../errors.js";
 import type { GrantTerms, Requirement } from "../../requirement.js";
 import { Deadlines } from "../approvals/deadlines.js";
-import type { ApprovalRow } from "../approvals/rows.js";
+import { type ApprovalRow, requirementOf } from "../approvals/rows.js";
 import type { Votes } from "../approvals/votes.js";
 import type { Batch } from "../batch.js";
 import type { Digester } from "../decisions/digest.js";
@@ -30,7 +30,8 @@ export interface GrantUse {
 export interface GrantQuestion {
   readonly intent: Intent;
   readonly toolVersion: number | null;
-  readonly offer: GrantTerms | null;
+  /** What policy asks of an approval for this very call at this moment. */
+  readonly requirement: Requirement;
 }
 
 /**
@@ -59,8 +60,8 @@ export class Grants {
     const { reader, writer } = store;
     this.insert = writer.prepare(
       `INSERT INTO grants (id, approval, agent, principal, server, tool, action, definition, tool_version, arguments, rest,
-         uses, created_at, expires_at, given_by, given_token, status)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'active') RETURNING *`,
+         requirement, uses, created_at, expires_at, given_by, given_token, status)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'active') RETURNING *`,
     );
     const active = "SELECT * FROM grants WHERE status = 'active'";
     this.select = writer.prepare("SELECT * FROM grants WHERE id = ?");
@@ -117,6 +118,7 @@ export class Grants {
       ...names,
       patternsText(patterns),
       this.restOf(row, patterns, parted),
+      requirementText(requirementOf(row)),
       terms.uses,
       batch.now,
       batch.now + terms.expires,
@@ -129,15 +131,14 @@ export class Grants {
 
   /**
    * Uses one up that covers this call, in the transaction that decides it; null where none does. A grant covers calls
-   * that come after it: the one that was held is let go by its approval.
-   *
-   * @param offer what policy offers for this very call at this moment: what it does not offer any more is not used
+   * that come after it: the one that was held is let go by its approval. Where policy asks for something else by now, or
+   * offers something else, it was given under other terms and is not used.
    */
-  async use(batch: Batch, { intent, toolVersion, offer }: GrantQuestion): Promise<GrantUse | null> {
-    if (offer === null) return null;
-    const offered = patternsText(offer.arguments);
+  async use(batch: Batch, { intent, toolVersion, requirement }: GrantQuestion): Promise<GrantUse | null> {
+    if (requirement.grant === null) return null;
+    const asked = requirementText(requirement);
     for (const row of (await this.selectActive.all(intent.agent, intent.action)) as GrantRow[]) {
-      if (row.arguments !== offered || !this.covers(row, intent, toolVersion)) continue;
+      if (row.requirement !== asked || !this.covers(row, intent, toolVersion)) continue;
       if (await this.endIfOver(batch, row)) continue;
       const used = (await this.setUsed.get(row.id)) as GrantRow | undefined;
       if (used === undefined) continue;
@@ -148,10 +149,16 @@ export class Grants {
     return null;
   }
 
-  /** Why a call that this grant has let through may not run any more, as a sentence; null where it may. */
-  async withdrawn(batch: Batch, id: number): Promise<string | null> {
+  /**
+   * Why a call that this grant has let through may not run any more, as a sentence; null where it may.
+   *
+   * @param requirement what policy asks of an approval for it at this moment
+   */
+  async withdrawn(batch: Batch, id: number, requirement: Requirement): Promise<string | null> {
     const row = await this.get(id);
     if (row === undefined) return `There is no grant ${id}.`;
+    if (row.requirement !== requirementText(requirement))
+      return `Grant ${id} was given under other terms than those of the policy now.`;
     if (row.status === "active") await this.endIfOver(batch, row);
     const now = await this.get(id);
     if (now?.status === "used") return (await this.over(batch, now))?.reason ?? null;
@@ -269,6 +276,12 @@ export class Grants {
     const ended = (await this.setEnded.get(status, batch.now, by, row.id)) as GrantRow | undefined;
     if (ended !== undefined) recordGrant(batch, ended, status, by, reason);
   }
+}
+
+/** The same for the same requirement, with the same offer. */
+function requirementText({ grant, approvers, quorum, reason, channels }: Requirement): string {
+  const offer = grant && [grant.uses, grant.expires, patternsText(grant.arguments)];
+  return JSON.stringify([approvers, quorum, reason, channels, offer]);
 }
 
 /** The same for the same patterns. */

@@ -17,6 +17,8 @@ export interface GrantRow {
   readonly arguments: string;
   /** HMAC (hex) over all that may not differ. */
   readonly rest: string;
+  /** What policy asked of the approval it was given with, and offered; text that is compared. */
+  readonly requirement: string;
   readonly uses: number;
   readonly used: number;
   readonly created_at: number;

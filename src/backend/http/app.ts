@@ -173,6 +173,10 @@ export async function buildApp(options: AppOptions): Promise<App> {
   if (options.pages !== null) {
     const register = dashboardFiles(options.pages);
     await table.register("pages", (scope) => register(scope, context));
+  } else {
+    await table.register("front", (scope) => {
+      scope.get("/", { schema: { hide: true } }, (_request, reply) => reply.redirect("/approvals", 303));
+    });
   }
   app.setNotFoundHandler(answerNotFound(table.routes));
 

@@ -28,6 +28,7 @@ const statuses: Partial<Record<ErrorCode, number>> = {
   unknown_gateway: 404,
   unknown_token: 404,
   unknown_grant: 404,
+  unknown_tool: 404,
   already_approved: 409,
   approval_differs: 409,
   approval_settled: 409,

@@ -14,7 +14,8 @@ const reader: Access = ["admin", "auditor"];
 /**
  * Who may use which route: the one table, in sections by who answers. A route that is registered and not in it makes
  * the start fail, and so does a row without a route: nothing is open because somebody forgot. No role that can run
- * tools stands in a row that decides, kills, revives, or changes policies or tokens (invariant 5).
+ * tools stands in a row that decides, kills, revives, or changes policies or tokens (invariant 5); the one exception is
+ * `answer`, which decides only where a policy says that the client itself may.
  *
  * A token of role agent that names its agent speaks for that one only: `requireOwnAgent` in the handler says so.
  */
@@ -55,6 +56,7 @@ export const permissions = {
     "POST /v1/notes": ["agent"],
 
     "POST /v1/approvals/:id/detach": ["agent"],
+    "POST /v1/approvals/:id/answer": ["agent"],
     "GET /v1/approvals": people,
     "GET /v1/approvals/:id": anyone,
     "GET /v1/approvals/:id/context": people,
@@ -116,6 +118,10 @@ export const permissions = {
     "GET /approvals/:id": decider,
     "GET /approvals/:id/arguments": decider,
     "POST /approvals/:id": decider,
+  },
+  /** The way to these pages, without `--static`. */
+  front: {
+    "GET /": "public",
   },
   /** The dashboard's files, with `--static`. */
   pages: {

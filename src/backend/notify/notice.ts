@@ -16,6 +16,8 @@ export interface Notice {
   readonly action: string;
   readonly server: string;
   readonly tool: string;
+  /** The call has run, and its result is what waits; left out for a call. */
+  readonly stage?: "result";
   readonly rule: string | null;
   /** Why it is asked; of one that is void, why it is. */
   readonly reason: string;
@@ -58,14 +60,15 @@ export function slackBody(notice: Notice): string {
 }
 
 function textOf(notice: Notice, quote: (foreign: string) => string): string {
-  const { event, id, agent, action, server, tool, rule, reason, expiresAt, link } = notice;
-  const what = `agent ${quote(agent)}, ${quote(action)} (server ${quote(server)}, tool ${quote(tool)})`;
+  const { event, id, agent, action, server, tool, stage, rule, reason, expiresAt, link } = notice;
+  const about = stage === "result" ? "the result of a call by " : "";
+  const what = `${about}agent ${quote(agent)}, ${quote(action)} (server ${quote(server)}, tool ${quote(tool)})`;
   if (event === "expired") return `Aegis: approval ${id} has expired, nobody decided: ${what}.`;
   if (event === "void") return `Aegis: approval ${id} is void: ${what}. ${quote(reason)}`;
-  const why = `${quote(reason)}${rule === null ? "" : ` (${quote(rule)})`}`;
+  const why = `${quote(reason)}${rule === null || reason.includes(rule) ? "" : ` (${quote(rule)})`}`;
   const how = link === null ? "" : `${link} or `;
   return (
-    `Aegis: approval ${id} waits: ${what}. ${why}. ${takes(notice.requirement, quote)}Until ${expiresAt}. ` +
+    `Aegis: approval ${id} waits: ${what}. ${stage === "result" ? "The call has run. " : ""}${why}. ${takes(notice.requirement, quote)}Until ${expiresAt}. ` +
     `Decide: ${how}${quote(`aegis approve ${id}`)}`
   );
 }

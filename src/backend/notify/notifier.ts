@@ -28,6 +28,7 @@ type Row = Pick<
   | "action"
   | "server"
   | "tool"
+  | "stage"
   | "rule"
   | "reason"
   | "status"
@@ -56,7 +57,7 @@ export class Notifier {
     this.outlets = targetsOf(notify).map((target) => new Outlet(target, read, log));
     // Never their arguments.
     this.select = store.reader.prepare(
-      `SELECT id, agent, principal, action, server, tool, rule, reason, status, requirement, created_at, expires_at,
+      `SELECT id, agent, principal, action, server, tool, stage, rule, reason, status, requirement, created_at, expires_at,
          decided_reason FROM approvals WHERE id = ?`,
     );
   }
@@ -89,7 +90,7 @@ export class Notifier {
   private async read({ id, event }: Item): Promise<Notice | null> {
     const row = (await patiently(this.store, () => this.select.get(id))) as Row | undefined;
     if (row === undefined || (event === "opened" && row.status !== "pending")) return null;
-    const { agent, principal, action, server, tool, rule } = row;
+    const { agent, principal, action, server, tool, stage, rule } = row;
     const page = this.notify?.page ?? null;
     return {
       event,
@@ -99,6 +100,7 @@ export class Notifier {
       action,
       server,
       tool,
+      ...(stage === null ? {} : { stage }),
       rule,
       reason: event === "void" ? (row.decided_reason ?? row.reason) : row.reason,
       requirement: row.requirement === null ? noRequirement : (JSON.parse(row.requirement) as Requirement),

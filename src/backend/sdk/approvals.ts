@@ -1,8 +1,11 @@
 import type { ApprovalStatus, Intent, Principal } from "../../client/backend.js";
+import type { DataRule } from "../../data/rules.js";
 import { conditionArguments } from "../../policy/arguments.js";
+import { candidatesOf } from "../../policy/candidates.js";
+import { rulesFor } from "../../policy/compile.js";
 import { countsNeeded } from "../../policy/counts.js";
 import { type DeclaredDecision, decideDeclared } from "../../policy/declared.js";
-import type { CountKey, Question } from "../../policy/policy.js";
+import type { CountKey, PolicyDecision, PolicySet, Question } from "../../policy/policy.js";
 import { uncounted } from "../../policy/trial/uncounted.js";
 import { noRequirement } from "../../requirement.js";
 import type { Agents } from "../agents.js";
@@ -11,6 +14,9 @@ import type { ApprovalRow } from "../approvals/rows.js";
 import type { Batch } from "../batch.js";
 import type { CallCounts } from "../decisions/counts.js";
 import type { Digester } from "../decisions/digest.js";
+import { search } from "../decisions/found-data.js";
+import { policyError } from "../decisions/judgement.js";
+import { observed } from "../decisions/records.js";
 import { redactArguments, redactText } from "../ledger/redact.js";
 import type { PathRedaction } from "../ledger/redact-paths.js";
 import type { PolicySource } from "../policies.js";
@@ -26,11 +32,25 @@ export interface SdkRequest {
   readonly action: string;
   /** As it was sent; JSON mostly, but nothing says so. */
   readonly args: string;
-  /** As conditions see them. */
-  readonly seen: unknown;
+  readonly looked: Looked;
   readonly digest: string;
   /** Redacted JSON text. */
   readonly redacted: string;
+}
+
+/** Whose call, and of what. */
+type Asked = Pick<Question, "agent" | "server" | "tool" | "action">;
+
+/** Arguments that the policies have looked at. */
+interface Looked {
+  readonly policies: PolicySet;
+  /** As conditions see them. */
+  readonly args: unknown;
+  readonly found: readonly DataRule[];
+  /** Parsed, without what was found: what the ledger's form is made of. */
+  readonly cleared: unknown;
+  /** Why they can not be decided with at all. */
+  readonly failed: PolicyDecision | null;
 }
 
 export interface SdkApprovalParts {
@@ -54,39 +74,38 @@ export interface SdkApprovalParts {
 export class SdkApprovals {
   constructor(private readonly parts: SdkApprovalParts) {}
 
-  prepare(agent: string, action: string, args: string): SdkRequest {
-    const { server, tool } = sdkCall(action);
+  prepare(agent: string, action: string, args: string, policies = this.parts.policies.known): SdkRequest {
+    const call = sdkCall(action);
+    const { server, tool } = call;
     const { digester, redactPaths } = this.parts;
-    let parsed: unknown = args;
     let digest: string;
     try {
-      parsed = JSON.parse(args);
+      // Only what this accepts can be made canonical.
+      JSON.parse(args);
       digest = digester.digest({ agent, server, tool, definition: "json", arguments: args });
     } catch {
       // No JSON, or none that has a canonical form: the text itself.
       const text = JSON.stringify(args);
       digest = digester.digest({ agent, server, tool, definition: "text", arguments: text });
     }
-    return {
-      agent,
-      action,
-      args,
-      digest,
-      redacted: redactPaths(redactArguments(parsed)),
-      seen: seenBy(args),
-    };
+    const looked = lookAt({ agent, ...call, args }, policies);
+    return { agent, action, args, digest, looked, redacted: redactPaths(redactArguments(looked.cleared)) };
   }
 
   /**
    * Opens an approval and records that it was asked for. Where the agent was killed, the policy blocks or there is no
    * room for one more, it is void at once: what polls it hears DENIED, and nobody is asked. Returns its number.
    */
-  async request(batch: Batch, wanted: SdkRequest, by: Principal): Promise<number> {
+  async request(batch: Batch, ahead: SdkRequest, by: Principal): Promise<number> {
     const { agents, approvals, policies, holdExpires } = this.parts;
-    const { agent, digest, redacted } = wanted;
+    const { agent } = ahead;
     await agents.see(batch, agent);
+    const inForce = await policies.inForce(batch);
+    const wanted =
+      inForce === ahead.looked.policies ? ahead : this.prepare(agent, ahead.action, ahead.args, inForce);
+    const { digest, redacted, looked } = wanted;
     const call = sdkCall(wanted.action);
-    const { said } = await this.say(batch, { agent, ...call, args: wanted.seen });
+    const { said } = await this.say(batch, { agent, ...call }, looked);
     const stopped = await this.stopped(batch, agent);
     const rule = stopped === null ? said.rule : null;
     const why = said.decision === "ALLOW" ? "The agent asks for a decision." : said.reason;
@@ -104,7 +123,7 @@ export class SdkApprovals {
       reason,
       expires,
       requirement: said.requirement ?? noRequirement,
-      revision: (await policies.inForce(batch)).revision,
+      revision: inForce.revision,
       toolVersion: null,
     };
     // One that there is no room for keeps nothing but its number: the arguments are in the ledger.
@@ -121,6 +140,7 @@ export class SdkApprovals {
       approval: row.id,
       digest,
       arguments: redacted,
+      ...observed({ intent: {}, found: looked.found }, said),
     });
     batch.count(agent, decision === "REVIEW" ? "held" : "blocked");
     if (decision !== "REVIEW") await approvals.void(batch, row, reason.replace(/\.$/, ""));
@@ -151,7 +171,9 @@ export class SdkApprovals {
     if (told !== "approved" || by.role !== "agent") return told;
     const { agent, server, tool, action } = row;
     const { arguments: text } = await approvals.describe(row, new Set());
-    const { said, needs } = await this.say(batch, { agent, server, tool, action, args: seenBy(text) });
+    const call = { agent, server, tool, action };
+    const looked = lookAt({ ...call, args: text }, await this.parts.policies.inForce(batch));
+    const { said, needs } = await this.say(batch, call, looked);
     // A limit refuses for now: whoever polls asks again.
     if (said.passing === true) return "pending";
     const cause =
@@ -167,18 +189,17 @@ export class SdkApprovals {
 
   private async say(
     batch: Batch,
-    question: Question,
+    call: Asked,
+    { policies, args, found, failed }: Looked,
   ): Promise<{ readonly said: DeclaredDecision; readonly needs: readonly CountKey[] }> {
-    const { counts, declarations, policies } = this.parts;
-    const declared = await declarations.of(question.agent, question.action);
-    const inForce = await policies.inForce(batch);
+    const { counts, declarations } = this.parts;
+    if (failed !== null) return { said: { ...failed, stated: true }, needs: [] };
+    const declared = await declarations.of(call.agent, call.action);
     // How long a call runs in the agent's own process nobody hears: those that run are not counted.
-    const needs = countsNeeded(inForce, question).filter(({ window }) => window !== null);
-    const known = uncounted(await counts.read(batch, question.agent, needs));
-    return {
-      said: decideDeclared(inForce, declared, { ...question, now: batch.now, counts: known }),
-      needs,
-    };
+    const needs = countsNeeded(policies, call).filter(({ window }) => window !== null);
+    const known = uncounted(await counts.read(batch, call.agent, needs));
+    const question = { ...call, args, found, now: batch.now, counts: known };
+    return { said: decideDeclared(policies, declared, question), needs };
   }
 
   /** Why the agent may run nothing at all, or null. */
@@ -188,13 +209,46 @@ export class SdkApprovals {
   }
 }
 
-/** None where they are no JSON: a condition that looks at them is an error, which denies. */
-function seenBy(text: string): unknown {
+/**
+ * Arguments as policy sees them: a text that is no JSON is one string, in which data is found, and which every condition
+ * that looks at arguments fails at, and so denies. What a rule redacts is redacted in the ledger; the agent itself runs
+ * with what it has, and a person decides with that before their eyes.
+ */
+function lookAt({ args, ...call }: Asked & { readonly args: string }, policies: PolicySet): Looked {
+  let parsed: unknown = args;
+  let text = args;
+  let isJson = true;
   try {
-    return conditionArguments(text, JSON.parse(text));
+    parsed = JSON.parse(args);
   } catch {
-    return undefined;
+    text = JSON.stringify(args);
+    isJson = false;
   }
+  try {
+    const { found, cleared } = search({ ...nobody, ...call, arguments: text, parsed }, policies);
+    return {
+      policies,
+      args: conditionArguments(text, parsed),
+      found,
+      cleared: cleared === null ? parsed : cleared.value,
+      failed: isJson ? null : unreadHosts(call, policies),
+    };
+  } catch {
+    // What was thrown may quote an argument: it is not told, and nothing of the arguments is written down.
+    const failed = policyError("the arguments could not be searched for data");
+    return { policies, args: undefined, found: [], cleared: "[redacted]", failed };
+  }
+}
+
+/** What rules for data do not look at. */
+const nobody = { call: "", gateway: "", principal: "", definition: "" };
+
+/** Where hosts are listed, and nobody can say which the arguments lead to: a refusal. */
+function unreadHosts(call: Asked, policies: PolicySet): PolicyDecision | null {
+  const [first] = candidatesOf(rulesFor(policies, call.agent), call).hosts;
+  if (first === undefined) return null;
+  const reason = `Blocked: the arguments are no JSON, and the rule ${first.label} speaks of the hosts they may lead to.`;
+  return { decision: "BLOCK", rule: first.label, reason };
 }
 
 /** Stands for the call that a picked up approval was used by. */
@@ -222,14 +276,5 @@ function isOf(row: ApprovalRow, by: Principal): boolean {
 }
 
 function intentOf({ agent, action, args }: SdkRequest, by: Principal): Intent {
-  return {
-    call: "",
-    gateway: "",
-    agent,
-    principal: by.name,
-    ...sdkCall(action),
-    definition: "",
-    arguments: args,
-    parsed: undefined,
-  };
+  return { ...nobody, agent, principal: by.name, ...sdkCall(action), arguments: args, parsed: undefined };
 }

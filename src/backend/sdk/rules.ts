@@ -1,3 +1,4 @@
+import { candidatesOf } from "../../policy/candidates.js";
 import { rulesFor } from "../../policy/compile.js";
 import { type Declared, type DeclaredDecision, decideDeclared } from "../../policy/declared.js";
 import { isExact } from "../../policy/pattern.js";
@@ -75,7 +76,10 @@ export class Rules {
   }
 }
 
-/** What depends on arguments is not known before the call: a person is asked, and it is decided with them. */
+/**
+ * What depends on arguments, or on what was called before, is not known before the call: a person is asked, and it is
+ * decided with them. Whoever is told ALLOW runs its function and asks nobody any more.
+ */
 function foretold(
   policies: PolicySet,
   declared: readonly Declared[],
@@ -83,7 +87,18 @@ function foretold(
 ): Pick<DeclaredDecision, "decision" | "stated"> {
   const asked = { ...question, now: Date.now(), counts: uncounted() };
   const { decision, stated, error } = decideDeclared(policies, declared, asked);
-  return { decision: error === true ? "REVIEW" : decision, stated };
+  const open = error === true || (decision === "ALLOW" && dependsOnMore(policies, question));
+  return { decision: open ? "REVIEW" : decision, stated };
+}
+
+/** A condition can speak of arguments and of counts by these names alone. */
+const more = /\b(?:args|calls)\b/;
+
+/** Whether something beside the names of the call decides it: a limit, hosts, data, or a condition on such. */
+function dependsOnMore(policies: PolicySet, question: Question): boolean {
+  const { rules, limits, hosts, data } = candidatesOf(rulesFor(policies, question.agent), question);
+  if (limits.length + hosts.length + data.length > 0) return true;
+  return rules.some(({ rule }) => rule.when !== undefined && more.test(rule.when));
 }
 
 /** Of two lists with the same pattern the stronger counts. */

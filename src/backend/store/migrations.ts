@@ -180,6 +180,8 @@ const migrations: readonly string[] = [
   ALTER TABLE approvals ADD COLUMN requirement TEXT;
   ALTER TABLE approvals ADD COLUMN revision TEXT;
   ALTER TABLE approvals ADD COLUMN tool_version INTEGER;
+  -- 'result': it is about the answer of a call that has run; null: about the call.
+  ALTER TABLE approvals ADD COLUMN stage TEXT CHECK (stage = 'result');
 
   -- Who said yes.
   CREATE TABLE approval_votes (
@@ -209,6 +211,7 @@ const migrations: readonly string[] = [
     tool_version INTEGER,
     arguments    TEXT NOT NULL,    -- JSON: patterns by argument
     rest         TEXT NOT NULL,    -- HMAC over all that may not differ, hex
+    requirement  TEXT NOT NULL,    -- what policy asked of its approval, and offered
     uses         INTEGER NOT NULL,
     used         INTEGER NOT NULL DEFAULT 0,
     created_at   INTEGER NOT NULL,
@@ -240,6 +243,10 @@ const migrations: readonly string[] = [
     accepted_by TEXT,
     PRIMARY KEY (agent, server, tool)
   );
+  -- Who refers to a definition.
+  CREATE INDEX tools_pinned ON tools (pinned);
+  CREATE INDEX tools_seen ON tools (seen);
+  CREATE INDEX approvals_definition ON approvals (definition);
 
   -- How many calls were let through, for the limits and conditions that ask: by what they are counted for, and in slots
   -- of so many milliseconds.

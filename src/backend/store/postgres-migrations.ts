@@ -196,6 +196,8 @@ export const postgresMigrations: readonly string[] = [
   ALTER TABLE approvals ADD COLUMN requirement TEXT COLLATE "C";
   ALTER TABLE approvals ADD COLUMN revision TEXT COLLATE "C";
   ALTER TABLE approvals ADD COLUMN tool_version BIGINT;
+  -- 'result': it is about the answer of a call that has run; null: about the call.
+  ALTER TABLE approvals ADD COLUMN stage TEXT COLLATE "C" CHECK (stage = 'result');
 
   -- Who said yes.
   CREATE TABLE approval_votes (
@@ -225,6 +227,7 @@ export const postgresMigrations: readonly string[] = [
     tool_version BIGINT,
     arguments    TEXT COLLATE "C" NOT NULL,    -- JSON: patterns by argument
     rest         TEXT COLLATE "C" NOT NULL,    -- HMAC over all that may not differ, hex
+    requirement  TEXT COLLATE "C" NOT NULL,    -- what policy asked of its approval, and offered
     uses         BIGINT NOT NULL,
     used         BIGINT NOT NULL DEFAULT 0,
     created_at   BIGINT NOT NULL,
@@ -256,6 +259,10 @@ export const postgresMigrations: readonly string[] = [
     accepted_by TEXT COLLATE "C",
     PRIMARY KEY (agent, server, tool)
   );
+  -- Who refers to a definition.
+  CREATE INDEX tools_pinned ON tools (pinned);
+  CREATE INDEX tools_seen ON tools (seen);
+  CREATE INDEX approvals_definition ON approvals (definition);
 
   -- How many calls were let through, for the limits and conditions that ask: by what they are counted for, and in slots
   -- of so many milliseconds.

@@ -166,6 +166,7 @@ class Thread implements Service {
   attach = (info: GatewayInfo): Promise<string> => this.call("attach", info);
   ensureAgent = this.plain("ensureAgent");
   detachWaiter = this.plain("detachWaiter");
+  answerInClient = this.plain("answerInClient");
   note = this.plain("note");
   agents = this.plain("agents");
   kill = this.plain("kill");

@@ -37,15 +37,32 @@ const unseen = /[\p{Cf}\p{Cc}\p{Mn}\p{Z}_.\-‐-―−]/gu;
 
 /** Two names with the same skeleton can be taken for one another. Case, separators and alphabet do not count in it. */
 export function skeleton(name: string): string {
-  const folded = name.normalize("NFKC").toLowerCase().normalize("NFKD").replace(unseen, "");
-  let plain = "";
-  for (const letter of folded) plain += drawnAlike.get(letter) ?? letter;
   // What is read as one of the others in many typefaces.
-  return plain.replace(/[1|]/g, "l").replace(/0/g, "o").replace(/i/g, "l");
+  return folded(name).replace(/[1|i]/g, "l").replace(/0/g, "o");
 }
 
-/** Whether a tool's own name looks as if it were that of a tool of the server with this key: `github__search`. */
-export function imitates(name: string, server: string): boolean {
-  const at = name.normalize("NFKC").search(/[_‗＿]{2,}/u);
-  return at > 0 && skeleton(name.normalize("NFKC").slice(0, at)) === skeleton(server);
+/** Whether the one has a digit or a bar where the other has a letter; both have the same skeleton. */
+export function isDisguised(name: string, other: string): boolean {
+  const [letters, others] = [folded(name), folded(other)];
+  for (let at = 0; at < letters.length; at++)
+    if (/[01|]/.test(letters.charAt(at)) && /[iol]/.test(others.charAt(at))) return true;
+  return false;
+}
+
+/** As it is read by somebody who looks closely. */
+function folded(name: string): string {
+  let plain = "";
+  for (const letter of name.normalize("NFKC").toLowerCase().normalize("NFKD").replace(unseen, ""))
+    plain += drawnAlike.get(letter) ?? letter;
+  return plain;
+}
+
+/**
+ * The {@link skeleton} of the server that a tool's own name begins with, as if it were a tool of it: `github__search`.
+ * Null where it begins with none.
+ */
+export function imitated(name: string): string | null {
+  const plain = name.normalize("NFKC");
+  const at = plain.search(/[_‗＿]{2,}/u);
+  return at > 0 ? skeleton(plain.slice(0, at)) : null;
 }

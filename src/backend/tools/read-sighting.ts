@@ -2,7 +2,7 @@ import { hash } from "node:crypto";
 import type { Sighting } from "../../client/backend.js";
 import { isToolName, longestDefinition, mostTools } from "../../client/wire/tools.js";
 import { AegisError } from "../../errors.js";
-import { canonicalText } from "../../frame/canonical.js";
+import { canonicalText, uniqueCanonicalText } from "../../frame/canonical.js";
 import { visible } from "../../visible.js";
 import { checkName } from "../names.js";
 import { instructions } from "./effect.js";
@@ -57,10 +57,10 @@ function checked(name: string, definition: string, text: string): string {
   return text;
 }
 
-/** Null where it nests deeper than any definition that could be hashed. */
+/** Null where it has no canonical form: it nests too deep, or a key stands twice, and each parser takes another. */
 function hashOf(text: string): string | null {
   try {
-    return hash("sha256", canonicalText(text));
+    return hash("sha256", uniqueCanonicalText(text));
   } catch (thrown) {
     if (thrown instanceof RangeError) return null;
     throw thrown;

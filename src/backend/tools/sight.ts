@@ -1,4 +1,5 @@
 import type { Sighted, Sighting } from "../../client/backend.js";
+import { AegisError } from "../../errors.js";
 import { hiddenUntilAccepted } from "../../policy/on-change.js";
 import type { PolicySet } from "../../policy/policy.js";
 import { visible } from "../../visible.js";
@@ -9,12 +10,15 @@ import type { GroupCommit } from "../store/commit.js";
 import { patiently } from "../store/patience.js";
 import type { Store } from "../store/store.js";
 import { effectiveState, instructions } from "./effect.js";
-import { imitates } from "./look-alikes.js";
+import { imitated, isDisguised, skeleton } from "./look-alikes.js";
 import { lose, type Pinning, pin } from "./pin.js";
 import { type Looked, readSighting } from "./read-sighting.js";
-import { imitation, Neighbours, reasonsOf } from "./reasons.js";
+import { imitation, Neighbours, reasonsOf, resemblance } from "./reasons.js";
 import { flagsOf, type PinRow } from "./row.js";
 import type { ToolPins } from "./tool-pins.js";
+
+/** Servers of one agent: whoever invents more fills the store, and makes each look at them slower. */
+export const mostServers = 200;
 
 /** Records of one kind that one look writes; of more than these it is said how many there were. */
 const RECORDED = 50;
@@ -72,6 +76,7 @@ async function look(
 ): Promise<{ rows: Rows; missing: string[] }> {
   const rows = byTool(await table.rowsOf(agent, server));
   const known = rows.size > 0;
+  if (!known && (await table.serversOf(agent)) >= mostServers) throw tooMany(agent);
   const at = { agent, server, known, now: batch.now };
   const news = [...seen.values()].filter(
     (each) => pin(rows.get(each.tool) ?? null, each, at, () => []) !== null,
@@ -84,7 +89,6 @@ async function look(
   }
   const missing = [...new Set(news.map(({ definition }) => definition))].filter((hash) => !texts.has(hash));
   if (!known && missing.length > 0) return { rows, missing };
-
   const others = await table.rowsBeside(agent, server);
   const neighbours = new Neighbours(others);
   const pinnings: Pinning[] = [];
@@ -106,7 +110,16 @@ async function look(
   await batch.changeTools();
   for (const { row } of pinnings) await table.put(row);
   await table.forget(forgotten);
-  if (!known) await flagImitations(batch, table, agent, server);
+  const came = pinnings.filter(({ change }) => change === "pinned" || change === "added");
+  const mistaken = [
+    ...(known ? [] : imitationsOf(server, others)),
+    ...disguisesOf(
+      server,
+      came.map(({ row }) => row.tool),
+      others,
+    ),
+  ];
+  await flagEarlier(batch, table, agent, mistaken);
   const changed = pinnings.some(({ row, change }) => {
     const before = rows.get(row.tool)?.state;
     return change === "changed" && before !== "changed";
@@ -117,23 +130,60 @@ async function look(
   return { rows, missing };
 }
 
+/** What is said of a tool that was seen before. */
+interface Mistaken {
+  readonly server: string;
+  readonly tool: string;
+  readonly reason: string;
+}
+
+type Others = Awaited<ReturnType<ToolPins["writer"]["rowsBeside"]>>;
+
 /** Tools of other servers that were seen before this one, whose name looks like one of its own. */
-async function flagImitations(
+function imitationsOf(server: string, others: Others): Mistaken[] {
+  const looks = skeleton(server);
+  return others.flatMap((row) =>
+    row.state !== "accepted" && imitated(row.tool) === looks
+      ? [{ server: row.server, tool: row.tool, reason: imitation(server) }]
+      : [],
+  );
+}
+
+/**
+ * Tools that were seen before under a name that is now seen to be another's in disguise. The same name at two servers is
+ * no disguise: what worked with the first one goes on working when a second one comes, whatever that calls its tools.
+ */
+function disguisesOf(server: string, came: readonly string[], others: Others): Mistaken[] {
+  const bySkeleton = new Map(came.map((tool) => [skeleton(tool), tool]));
+  return others.flatMap((row) => {
+    if (row.tool === instructions || row.state === "accepted") return [];
+    const tool = bySkeleton.get(skeleton(row.tool));
+    if (tool === undefined || !isDisguised(row.tool, tool)) return [];
+    return [{ server: row.server, tool: row.tool, reason: resemblance(row.tool, { server, tool }) }];
+  });
+}
+
+async function flagEarlier(
   batch: Batch,
   table: ToolPins["writer"],
   agent: string,
-  server: string,
+  mistaken: readonly Mistaken[],
 ): Promise<void> {
-  const suspects = (await table.find({ agent })).filter(
-    (row) => row.server !== server && row.state !== "accepted" && imitates(row.tool, server),
-  );
-  for (const row of suspects) {
+  for (const { server, tool, reason } of mistaken) {
+    const [row] = await table.find({ agent, server, tool });
+    if (row === undefined) continue;
     const { reasons, ...flags } = flagsOf(row);
-    const said = imitation(server);
-    if (reasons.includes(said)) continue;
-    await table.put({ ...row, flags: JSON.stringify({ ...flags, reasons: [...reasons, said] }) });
-    batch.records.append(entryOf(row, "flagged", `Flagged: ${said}.`));
+    if (reasons.includes(reason)) continue;
+    await table.put({ ...row, flags: JSON.stringify({ ...flags, reasons: [...reasons, reason] }) });
+    batch.records.append(entryOf(row, "flagged", `Flagged: ${reason}.`));
   }
+}
+
+function tooMany(agent: string): AegisError {
+  const said = `The sighting was refused: ${visible(agent)} was shown ${mostServers} servers already, and a backend keeps no more of one agent.`;
+  return new AegisError("usage", said, {
+    hint: "Give servers the same key every time, and each agent its own name.",
+  });
 }
 
 function answer(

@@ -9,6 +9,7 @@ const SOME = 50;
 export class ToolTable {
   private readonly ofServer: Statement;
   private readonly others: Statement;
+  private readonly countServers: Statement;
   private readonly texts: Statement;
   private readonly upsert: Statement;
   private readonly insertText: Statement;
@@ -21,6 +22,9 @@ export class ToolTable {
     this.ofServer = connection.prepare("SELECT * FROM tools WHERE agent = ? AND server = ?");
     this.others = connection.prepare(
       "SELECT server, tool, state, flags FROM tools WHERE agent = ? AND server <> ?",
+    );
+    this.countServers = connection.prepare(
+      "SELECT count(*) AS count FROM tools WHERE agent = ? AND tool = ''",
     );
     this.texts = connection.prepare(`SELECT hash, text FROM definitions WHERE hash IN (${some})`);
     this.upsert = connection.prepare(
@@ -52,6 +56,11 @@ export class ToolTable {
     server: string,
   ): Promise<Array<Pick<PinRow, "server" | "tool" | "state" | "flags">>> {
     return (await this.others.all(agent, server)) as PinRow[];
+  }
+
+  /** Servers that the agent was shown: each has a row for its instructions. */
+  async serversOf(agent: string): Promise<number> {
+    return ((await this.countServers.get(agent)) as { count: number }).count;
   }
 
   /** By agent, server and tool. */

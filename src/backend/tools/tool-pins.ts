@@ -3,14 +3,14 @@ import { sdkServer } from "../../names.js";
 import type { ToolFacts } from "../../policy/policy.js";
 import type { Batch } from "../batch.js";
 import type { Statement, Store } from "../store/store.js";
-import { effectiveState, suspicionOf } from "./effect.js";
+import { effectiveState, suspicionOf, versionOf } from "./effect.js";
 import type { PinRow } from "./row.js";
 import { ToolTable } from "./table.js";
 
 /** Servers, and definitions, of which something is remembered: a gateway that invents them costs time, not memory. */
 const remembered = 1_024;
 
-/** What is known of a tool at a decision, and which pinning of it that is; null where nothing is pinned. */
+/** What is known of a tool at a decision, and which pinning of it that is; null where tools are not pinned. */
 export interface KnownTool {
   readonly facts: ToolFacts;
   readonly version: number | null;
@@ -59,8 +59,7 @@ export class ToolPins {
         // Another definition than the one that was seen: nobody knows what that one claims.
         claims: row?.seen === definition ? await this.claimsOf(definition) : noClaims,
       },
-      // Another session of the agent was shown another definition last: what this one shows has no pinning of its own.
-      version: row?.seen === definition ? row.version : null,
+      version: versionOf(rows, tool, definition),
     };
   }
 

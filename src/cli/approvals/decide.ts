@@ -4,7 +4,7 @@ import { visible } from "../../visible.js";
 import { type Command, type CommonOptions, type Context, withBackend } from "../context.js";
 import { approvalJson } from "../json.js";
 import { relativeTime, styleOf, terminalJson } from "../output.js";
-import { coverText, missingText } from "./requirement-text.js";
+import { allGrant, coverText, missingText, onlyOnceText } from "./requirement-text.js";
 
 interface Options extends CommonOptions {
   readonly reason: string;
@@ -67,18 +67,21 @@ async function decide(
       out.line(terminalJson(approvalJson(approval, beside)));
       return 0;
     }
-    const what = `#${id}, ${visible(approval.action)} by agent ${visible(approval.agent)}`;
+    const call = `${visible(approval.action)} by agent ${visible(approval.agent)}`;
+    const what = `#${id}, ${approval.stage === "result" ? "the result of " : ""}${call}`;
+    const ungranted = ungrantedText(approval, verdict, how.grant !== undefined && grant === null);
     if (verdict === "approved" && approval.status === "pending") {
       const { votes, requirement } = approval;
       out.line(
         `${out.style("yellow", "Counted")} for ${what}: ${votes.length} of ${requirement.quorum} approvals; ` +
           `${missingText(approval)} before it expires (${relativeTime(approval.expiresAt)}).`,
       );
-      if (how.grant !== undefined) out.line("Nothing is granted by this: whoever approves last grants.");
+      if (ungranted !== null) out.line(ungranted);
       return 0;
     }
     const done = out.style(styleOf(verdict), verdict === "approved" ? "Approved" : "Denied");
-    out.line(`${done} ${what}: ${nextText(verdict, approval)}.`);
+    out.line(`${done} ${what}${nextText(verdict, approval)}.`);
+    if (ungranted !== null) out.line(ungranted);
     if (grant !== null) {
       const { uses } = grant;
       out.line(
@@ -91,11 +94,30 @@ async function decide(
   });
 }
 
-function nextText(verdict: "approved" | "denied", { waiting, expiresAt }: Approval): string {
-  if (verdict === "denied") return "it does not run";
+/** What comes of the decision, behind what was decided. */
+function nextText(verdict: "approved" | "denied", { stage, waiting, expiresAt }: Approval): string {
+  const before = `before it expires (${relativeTime(expiresAt)})`;
+  if (stage === "result") {
+    const ran = ". The call has run. Its result:";
+    if (verdict === "denied") return `${ran} withheld`;
+    return waiting
+      ? `${ran} passed to the waiting caller`
+      : `${ran} dropped, as its caller is gone; a repeat runs the call again, and passes the very same result only ${before}`;
+  }
+  if (verdict === "denied") return ": it does not run";
   return waiting
-    ? "the waiting call goes on, once"
-    : `its caller is gone; the same call, repeated before it expires (${relativeTime(expiresAt)}), runs once`;
+    ? ": the waiting call goes on, once"
+    : `: its caller is gone; the same call, repeated ${before}, runs once`;
+}
+
+/** Why nothing is granted though somebody who approved would; null where nobody would, or it is. */
+function ungrantedText(approval: Approval, verdict: "approved" | "denied", asked: boolean): string | null {
+  const some = asked || approval.votes.some(({ grant }) => grant !== undefined);
+  if (verdict === "denied" || !some) return null;
+  const once = onlyOnceText(approval);
+  if (approval.status !== "pending")
+    return once === null ? null : `Nothing was granted: ${once}; ${allGrant}.`;
+  return `Nothing is granted ${once === null ? "yet" : `with it, as ${once}`}: ${allGrant}.`;
 }
 
 async function grantWith(backend: Backend, approval: number): Promise<Grant | null> {

@@ -1,13 +1,12 @@
 import type { Approval, ApprovalContext, Backend } from "../../client/backend.js";
 import { AegisError } from "../../errors.js";
-import { visible } from "../../visible.js";
 import { type CommonOptions, type Context, withBackend } from "../context.js";
 import { approvalJson } from "../json.js";
 import { type Output, terminalJson } from "../output.js";
 import { untilInterrupted } from "../until-interrupted.js";
 import { readId } from "./decide.js";
 import { oldestFirst, Watched } from "./pages.js";
-import { alikeText, isPending, showApproval, showEnd } from "./show.js";
+import { alikeText, isPending, showApproval, showEnd, subjectText } from "./show.js";
 
 interface Options extends CommonOptions {
   readonly watch?: boolean;
@@ -69,7 +68,7 @@ async function watch(out: Output, backend: Backend, watched: Watched): Promise<v
       if (out.json) out.line(terminalJson(approvalJson(approval, { alike })));
       else if (alike.some((id) => id < approval.id))
         out.line(
-          `${out.style("bold", `#${approval.id}`)}  ${visible(approval.action)}  the same call again: ${alikeText(alike)}`,
+          `${out.style("bold", `#${approval.id}`)}  ${subjectText(approval)}  the same ${approval.stage ?? "call"} again: ${alikeText(alike, approval)}`,
         );
       else {
         showApproval(out, { approval, alike, context: await contextOf(backend, approval) }, false);

@@ -1,4 +1,4 @@
-import type { Approval } from "../../client/backend.js";
+import type { Approval, Vote } from "../../client/backend.js";
 import { formatDuration } from "../../duration.js";
 import type { GrantTerms, Requirement } from "../../requirement.js";
 import { visible } from "../../visible.js";
@@ -19,9 +19,10 @@ export function requirementText({ requirement, votes }: Approval): string | null
         ]),
   ];
   if (parts.length === 0 && votes.length === 0) return null;
-  const so = votes.map(({ by, at, reason: why }) => {
+  const so = votes.map(({ by, at, reason: why, grant }) => {
     const said = why === "" ? "" : `: ${visible(why)}`;
-    return `${visible(by)} (${relativeTime(at)}${said})`;
+    const more = grant === undefined ? "" : `; would grant ${grantedText(grant)}`;
+    return `${visible(by)} (${relativeTime(at)}${said}${more})`;
   });
   const given = so.length === 0 ? "nobody has approved yet" : `approved so far by ${so.join(", ")}`;
   return `${parts.join("; ") || "one approver"}; ${given}`;
@@ -51,8 +52,21 @@ export function coverText(patterns: GrantTerms["arguments"]): string {
 }
 
 /** What an approver may grant. */
-export function termsText({ uses, expires, arguments: patterns }: GrantTerms): string {
-  return `at most ${uses} ${uses === 1 ? "use" : "uses"} within ${formatDuration(expires)}: ${coverText(patterns)}`;
+export function termsText(terms: GrantTerms): string {
+  return `at most ${grantedText(terms)}: ${coverText(terms.arguments)}`;
+}
+
+function grantedText({ uses, expires }: NonNullable<Vote["grant"]>): string {
+  return `${uses} ${uses === 1 ? "use" : "uses"} within ${formatDuration(expires)}`;
+}
+
+/** What more than one person must do for a grant. */
+export const allGrant = "a grant needs everybody who approves to give it";
+
+/** Who approved without granting, so that nothing is: as a clause; null where all have granted. */
+export function onlyOnceText({ votes }: Pick<Approval, "votes">): string | null {
+  const names = votes.filter(({ grant }) => grant === undefined).map(({ by }) => visible(by));
+  return names.length === 0 ? null : `${names.join(" and ")} approved this one call only`;
 }
 
 function people(count: number): string {

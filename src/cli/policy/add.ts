@@ -1,6 +1,5 @@
 import { access } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { createInterface } from "node:readline/promises";
 import { AegisError } from "../../errors.js";
 import { agentNameProblem } from "../../identity.js";
 import { compilePattern } from "../../policy/pattern.js";
@@ -8,12 +7,15 @@ import type { List } from "../../policy/policy.js";
 import { readTextFile } from "../../text-file.js";
 import { visible } from "../../visible.js";
 import { chooseBackend } from "../backend-choice.js";
+import { confirmed } from "../confirm.js";
 import type { CommonOptions, Context } from "../context.js";
 import { defaultPolicies } from "../home.js";
-import type { Output } from "../output.js";
+import { diffOf, show, showStanding } from "./add-text.js";
 import { addRule, type NewRule, newPolicy } from "./edit.js";
-import { type Effect, effectOf, type Subject, subjectOf } from "./effect.js";
+import { effectOf, type Subject, subjectOf, toolOf } from "./effect.js";
 import { exactCondition } from "./exact-condition.js";
+import { lookAt, remedyOfInsecurity } from "./folder.js";
+import { standingRule } from "./standing.js";
 import { policyFileFor } from "./starter-file.js";
 import { replacePolicy } from "./write.js";
 
@@ -58,7 +60,8 @@ export async function run(context: Context, options: AddOptions): Promise<number
       },
     );
   }
-  const effect = effectOf(subject, before, after, { file: parsed, list, rule });
+  const tool = await toolOf(context, options, subject);
+  const effect = effectOf(subject, before, after, { file: parsed, list, rule }, tool);
   if (options.exact === true && effect?.added !== true) {
     throw new AegisError(
       "usage",
@@ -68,10 +71,21 @@ export async function run(context: Context, options: AddOptions): Promise<number
       },
     );
   }
-  const shown = { file, text, changed, list, rule, effect, subject };
+  const shown = { file, text, changed, list, rule, effect, subject, tool };
+  const standing =
+    text === null ? null : standingRule(parsePolicy(text, file, { bareNames: true }), list, rule);
+  if (standing !== null) {
+    showStanding(out, standing, shown);
+    return 0;
+  }
   if (!out.json) await show(out, shown);
   if (options.dryRun !== true) {
-    if (options.yes !== true && !(await confirmed(out, file))) {
+    const nobody = "Nobody can be asked here, and nothing was written.";
+    const otherwise = "--yes writes it without asking; --dry-run only shows it.";
+    if (
+      options.yes !== true &&
+      !(await confirmed(out, `Write this to ${visible(file)}?`, nobody, otherwise))
+    ) {
       out.say("Nothing was written.");
       return 1;
     }
@@ -80,9 +94,16 @@ export async function run(context: Context, options: AddOptions): Promise<number
   if (out.json) {
     const { agent } = subject;
     const written = options.dryRun !== true;
-    out.document({ file, agent, list, ...rule, written, diff: await diffOf(shown), effect });
+    const tool_state = tool.facts?.state ?? null;
+    out.document({ file, agent, list, ...rule, written, diff: await diffOf(shown), effect, tool_state });
   } else if (options.dryRun !== true) {
-    out.line(`Written to ${visible(file)}. Gateways that take their policies from there do so at once.`);
+    const { problems } = await lookAt(dirname(file));
+    const taken = problems.length === 0 ? " Gateways that take their policies from there do so at once." : "";
+    out.line(`Written to ${visible(file)}.${taken}`);
+    if (problems.length > 0)
+      out.warn(
+        `gateways refuse the change and keep the policy they have: ${problems.join("; ")}. ${remedyOfInsecurity}`,
+      );
   }
   return 0;
 }
@@ -139,54 +160,6 @@ function exactOf({ args, from }: Subject): string {
   throw new AegisError("usage", "--exact needs the arguments of an approval.", {
     hint: "Name it: --from 7. `aegis approvals --all` lists them.",
   });
-}
-
-interface Shown {
-  readonly file: string;
-  readonly text: string | null;
-  readonly changed: string;
-  readonly list: List;
-  readonly rule: NewRule;
-  readonly effect: Effect | null;
-  readonly subject: Subject;
-}
-
-async function diffOf({ file, text, changed }: Shown): Promise<string> {
-  const { createTwoFilesPatch } = await import("diff");
-  const from = text === null ? "/dev/null" : file;
-  const diff = createTwoFilesPatch(from, file, text ?? "", changed, undefined, undefined, { context: 3 });
-  return diff.slice(diff.indexOf("--- "));
-}
-
-async function show(out: Output, shown: Shown): Promise<void> {
-  const { list, effect, subject } = shown;
-  for (const line of (await diffOf(shown)).trimEnd().split("\n")) {
-    const style = line.startsWith("+") ? "green" : line.startsWith("-") ? "red" : "dim";
-    out.line(out.style(style, visible(line)));
-  }
-  out.line();
-  if (effect === null) return;
-  const { action, agent } = subject;
-  const now = `${effect.decision} by ${effect.rule ?? "the default"}`;
-  out.line(`${visible(action)} by agent ${visible(agent)}: was ${effect.was}, then ${visible(now)}`);
-  if (effect.decision !== { allow: "ALLOW", block: "BLOCK", review: "REVIEW" }[list])
-    out.warn(
-      `the new rule does not decide this call: ${effect.rule ?? "a default"} is stronger, or its condition does not hold.`,
-    );
-}
-
-async function confirmed(out: Output, file: string): Promise<boolean> {
-  if (out.json || !process.stdin.isTTY || !process.stdout.isTTY) {
-    throw new AegisError("usage", "Nobody can be asked here, and nothing was written.", {
-      hint: "--yes writes it without asking; --dry-run only shows it.",
-    });
-  }
-  const terminal = createInterface({ input: process.stdin, output: process.stdout });
-  try {
-    return /^y(es)?$/i.test((await terminal.question(`Write this to ${visible(file)}? [y/N] `)).trim());
-  } finally {
-    terminal.close();
-  }
 }
 
 /** A backend somewhere else has policies of its own: AEGIS_HOME/policies would be written, and nobody would read it. */

@@ -2,13 +2,14 @@ import { AegisError } from "../../errors.js";
 import { conditionArguments } from "../../policy/arguments.js";
 import { decide } from "../../policy/decide.js";
 import { ruleLabel } from "../../policy/label.js";
-import type { List, PolicyFile, PolicySet, Question } from "../../policy/policy.js";
+import type { List, PolicyFile, PolicySet, Question, ToolFacts } from "../../policy/policy.js";
 import { explain } from "../../policy/trial/explain.js";
 import { uncounted } from "../../policy/trial/uncounted.js";
 import { visible } from "../../visible.js";
 import { type CommonOptions, type Context, withBackend } from "../context.js";
 import type { NewRule } from "./edit.js";
 import { isRedacted } from "./exact-condition.js";
+import { type KnownTool, knownTool } from "./known-tool.js";
 
 /** What a rule is made for. */
 export interface Subject {
@@ -25,6 +26,7 @@ export interface Effect {
   readonly was: string;
   readonly decision: string;
   readonly rule: string | null;
+  readonly reason: string;
   /** The new rule matches. */
   readonly added: boolean;
 }
@@ -45,6 +47,16 @@ export async function subjectOf(context: Context, options: Options): Promise<Sub
     });
   }
   const approval = await withBackend(context, options, ({ backend }) => backend.approval(from));
+  if (approval.stage === "result") {
+    const { rule } = approval;
+    throw new AegisError(
+      "usage",
+      `Approval ${from} is about the result of a call that has run: no rule for calls decides that.`,
+      {
+        hint: `What holds it is ${rule === null ? "below `data:` in a policy" : `the rule ${visible(rule)}`}.`,
+      },
+    );
+  }
   for (const [flag, named, is] of [
     ["--agent", agent, approval.agent],
     ["--action", action, approval.action],
@@ -61,8 +73,9 @@ export function effectOf(
   before: PolicySet,
   after: PolicySet,
   added: { readonly file: PolicyFile; readonly list: List; readonly rule: NewRule },
+  { facts }: KnownTool,
 ): Effect | null {
-  const question = questionOf(subject);
+  const question = questionOf(subject, facts);
   if (question === null) return null;
   const { file, list, rule } = added;
   const written = file.rules.findLast(
@@ -76,6 +89,7 @@ export function effectOf(
     was: decide(before, question).decision,
     decision: decision.decision,
     rule: decision.rule,
+    reason: decision.reason,
     added: rules.some((each) => each.rule === label && holds(each)),
   };
 }
@@ -84,10 +98,18 @@ function holds(rule: { readonly matched: boolean; readonly condition?: string | 
   return rule.matched && (rule.condition ?? "true") === "true";
 }
 
-function questionOf({ agent, action, args }: Subject): Question | null {
+/** What a backend knows of the tool that a rule is made for. */
+export async function toolOf(context: Context, options: Options, subject: Subject): Promise<KnownTool> {
+  const asked = questionOf({ ...subject, args: null }, null);
+  // A pattern names many tools.
+  return asked === null ? { facts: null, unknown: "" } : knownTool(context, options, asked);
+}
+
+function questionOf({ agent, action, args }: Subject, facts: ToolFacts | null): Question | null {
   const [, server, tool] = /^(.+?)__(.+)$/s.exec(action) ?? [];
   if (server === undefined || tool === undefined || action.includes("*")) return null;
-  const question = { agent, server, tool, action, now: Date.now(), counts: uncounted() };
+  const known = facts === null ? {} : { known: facts };
+  const question = { agent, server, tool, action, ...known, now: Date.now(), counts: uncounted() };
   if (args === null || args === "") return { ...question, args: {} };
   const parsed = parsedOf(args);
   return parsed === undefined ? null : { ...question, args: conditionArguments(args, parsed) };

@@ -7,6 +7,9 @@ import type { PolicyFile, PolicySet } from "../../policy/policy.js";
 import { realPath } from "../../real-path.js";
 import { visible } from "../../visible.js";
 
+export const remedyOfInsecurity =
+  "Policies are taken from files and folders of this user only: chown them, or chmod go-w.";
+
 /** The policy files of a folder, unread. */
 export type PolicyTexts = Awaited<ReturnType<typeof policyTexts>>;
 
@@ -62,7 +65,7 @@ export async function lookAt(folder: string): Promise<Look> {
 export async function readAsSeen(folder: string, seen: Look): Promise<PolicyTexts | null> {
   if (seen.problems.length > 0) {
     throw new AegisError("policy_invalid", seen.problems.map(visible).join("\n"), {
-      hint: "Policies are taken from files and folders of this user only: chown them, or chmod go-w.",
+      hint: remedyOfInsecurity,
     });
   }
   if (seen.count === 0) {

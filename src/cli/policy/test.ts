@@ -25,7 +25,7 @@ export async function run(
 ): Promise<number> {
   const ran: Ran[] = [];
   for (const path of paths)
-    for (const file of filesOf(path)) {
+    for (const file of await filesOf(path)) {
       const results = await runFile(file);
       for (const one of results) print(out, one);
       ran.push(...results);
@@ -40,13 +40,18 @@ export async function run(
 
 /** @throws AegisError policy_invalid */
 export async function runFile(file: string): Promise<Ran[]> {
-  const [{ readCases }, { runCase }] = await Promise.all([
+  const [{ isPolicyText, readCases }, { runCase }] = await Promise.all([
     import("../../policy/trial/cases.js"),
     import("../../policy/trial/run-case.js"),
   ]);
-  const text = await readTextFile(file).catch((thrown: unknown) => {
-    throw new AegisError("policy_invalid", visible(`${file}: ${reasonOf(thrown)}`), { cause: thrown });
-  });
+  const text = await textOf(file);
+  if (isPolicyText(text)) {
+    throw new AegisError(
+      "policy_invalid",
+      visible(`${file}: this is a policy, not a file of cases (tests:)`),
+      { hint: "docs/policies.md shows a file of cases. `aegis policy check` reads a policy." },
+    );
+  }
   const read = readCases(text);
   if ("problems" in read) {
     const lines = read.problems
@@ -88,10 +93,26 @@ async function policiesOf(file: string, { policies }: Cases): Promise<PolicySet>
 }
 
 /** @throws AegisError policy_invalid */
-function filesOf(path: string): string[] {
+function textOf(file: string): Promise<string> {
+  return readTextFile(file).catch((thrown: unknown) => {
+    throw new AegisError("policy_invalid", visible(`${file}: ${reasonOf(thrown)}`), { cause: thrown });
+  });
+}
+
+/**
+ * Of a folder, the files of cases: policies may lie beside them.
+ *
+ * @throws AegisError policy_invalid
+ */
+async function filesOf(path: string): Promise<string[]> {
   if (statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true) return [path];
-  const names = readdirSync(path).filter((name) => /^[^.].*\.ya?ml$/is.test(name));
-  if (names.length > 0) return names.toSorted().map((name) => join(path, name));
+  const { isPolicyText } = await import("../../policy/trial/cases.js");
+  const files: string[] = [];
+  for (const name of readdirSync(path).toSorted()) {
+    const file = join(path, name);
+    if (/^[^.].*\.ya?ml$/is.test(name) && !isPolicyText(await textOf(file))) files.push(file);
+  }
+  if (files.length > 0) return files;
   throw new AegisError(
     "policy_invalid",
     visible(`${path}: no file of cases (*.yaml, *.yml) is in this folder`),

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { channels, type Requirement } from "../../requirement.js";
-import type { Approval, ApprovalContext, DecisionOptions } from "../backend.js";
+import type { Approval, ApprovalContext, DecisionOptions, Vote } from "../backend.js";
 import { callField, idField, numberInQuery, reasonField, textField, timeField } from "./fields.js";
 
 export const approvalStatusField = z.enum(["pending", "approved", "denied", "expired", "void", "consumed"]);
@@ -35,6 +35,19 @@ export const requirementWire = z.object({
   grant: grantTermsWire.nullable().meta({ description: "What may be granted beyond this one call." }),
 });
 
+const voteWire = z.object({
+  by: z.string(),
+  at: timeField,
+  reason: z.string(),
+  grant: z
+    .object({ uses: z.number().int().positive(), expires_ms: z.number().int().positive() })
+    .optional()
+    .meta({
+      description:
+        "What this person would grant beyond the one call. Only what everybody who approves gives is granted.",
+    }),
+});
+
 export const approvalWire = z.object({
   id: idField,
   agent: z.string(),
@@ -42,6 +55,10 @@ export const approvalWire = z.object({
   server: z.string(),
   tool: z.string(),
   action: z.string(),
+  stage: z.literal("result").optional().meta({
+    description:
+      'Not about the call but about its answer, which the client has not seen: the call has run, and `arguments` is `{"result": …}`.',
+  }),
   arguments: z.string().meta({
     description: "JSON text: the exact arguments while the approval is open, their redacted form afterwards.",
   }),
@@ -52,9 +69,7 @@ export const approvalWire = z.object({
   redacted: z.string().meta({ description: "JSON text: what the ledger holds of the arguments." }),
   revision: z.string().nullable().optional().meta({ description: "The policy it was asked under." }),
   requirement: requirementWire,
-  votes: z
-    .array(z.object({ by: z.string(), at: timeField, reason: z.string() }))
-    .meta({ description: "Who has approved so far." }),
+  votes: z.array(voteWire).meta({ description: "Who has approved so far." }),
   waiting: z.boolean().meta({ description: "False: the caller is gone." }),
   created_at: timeField,
   expires_at: timeField,
@@ -100,12 +115,15 @@ export const contextWire = z.object({
       definition: z.string().nullable(),
     })
     .nullable()
-    .meta({ description: "The newest approval of this agent and action that was used." }),
+    .meta({ description: "The newest approval of this agent, action and stage that was used." }),
   alike: z.array(idField).meta({ description: "The open approvals of the very same call." }),
 });
 
 /** `POST /v1/approvals/:id/detach`. */
 export const detachRequest = z.strictObject({ call: callField });
+
+/** `POST /v1/approvals/:id/answer`. */
+export const answerRequest = z.strictObject({ call: callField });
 
 /** As {@link DecisionOptions} has it. */
 export function grantFromRequest({
@@ -143,7 +161,7 @@ export function approvalToWire(approval: Approval): ApprovalWire {
   return {
     ...same,
     requirement: requirementToWire(requirement),
-    votes: [...votes],
+    votes: votes.map(voteToWire),
     created_at: createdAt,
     expires_at: expiresAt,
     decided_at: decidedAt,
@@ -153,18 +171,30 @@ export function approvalToWire(approval: Approval): ApprovalWire {
 }
 
 export function approvalFromWire(wire: ApprovalWire): Approval {
-  const { created_at, expires_at, decided_at, decided_by, decided_reason, requirement, revision, ...same } =
+  const { created_at, expires_at, decided_at, decided_by, decided_reason, requirement, revision, ...other } =
     wire;
+  const { stage, votes, ...same } = other;
   return {
     ...same,
     ...(revision === undefined ? {} : { revision }),
+    ...(stage === undefined ? {} : { stage }),
     requirement: requirementFromWire(requirement),
+    votes: votes.map(voteFromWire),
     createdAt: created_at,
     expiresAt: expires_at,
     decidedAt: decided_at,
     decidedBy: decided_by,
     decidedReason: decided_reason,
   };
+}
+
+/** Also as `--json` has it. */
+export function voteToWire({ grant, ...same }: Vote): z.infer<typeof voteWire> {
+  return grant === undefined ? same : { ...same, grant: { uses: grant.uses, expires_ms: grant.expires } };
+}
+
+function voteFromWire({ grant, ...same }: z.infer<typeof voteWire>): Vote {
+  return grant === undefined ? same : { ...same, grant: { uses: grant.uses, expires: grant.expires_ms } };
 }
 
 function requirementToWire({

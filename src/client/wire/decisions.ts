@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { dataEffects, detectorNames } from "../../data/rules.js";
+import { type DataRule, dataEffects, detectorNames } from "../../data/rules.js";
 import type { Intent, Verdict } from "../backend.js";
 import { approvalStatusField } from "./approvals.js";
 import {
@@ -29,7 +29,9 @@ const intentFields = {
   }),
   server: foreignNameField.meta({ description: "Key of the server in the gateway's configuration." }),
   tool: foreignNameField.meta({ description: "The tool's own name at that server." }),
-  action: foreignNameField.meta({ description: "Canonical name, `server__tool`." }),
+  action: foreignNameField.meta({
+    description: "Canonical name, exactly `server__tool` of the two: a call by any other is blocked.",
+  }),
   definition: z
     .string()
     .regex(/^[0-9a-z]{1,64}$/)
@@ -157,8 +159,20 @@ export function verdictToWire(verdict: Verdict, askedAt: number, most: number): 
       ? {}
       : { approval: { id: approval.id, status: approval.status, expires_at: approval.expiresAt } }),
     ...(verdict.arguments === undefined ? {} : { arguments: verdict.arguments }),
-    ...(inspect === undefined ? {} : { inspect: [...inspect] }),
+    ...(inspect === undefined ? {} : { inspect: inspect.map(dataRuleToWire) }),
   };
+}
+
+/** By name: as it comes from a policy it has more, such as its file, and whoever reads this is strict. */
+function dataRuleToWire({
+  rule,
+  detect,
+  name,
+  pattern,
+  effect,
+  reason,
+}: DataRule): z.infer<typeof dataRuleWire> {
+  return { rule, detect, name, pattern, effect, reason };
 }
 
 /** @param sentAt `performance.now()` of this process before the first byte of the question was sent */

@@ -1,7 +1,9 @@
-import type { Approval, ApprovalStatus, Waiting } from "../../client/backend.js";
+import type { Approval, ApprovalStatus, Verdict, Waiting } from "../../client/backend.js";
+import { isAboutTool } from "../../tool-reasons.js";
 import { type Call, type CallResult, refusedBy } from "../call.js";
 import type { Step } from "../pipeline.js";
 import type { Services } from "../services.js";
+import { askClient } from "./ask-client.js";
 import { accept } from "./authorize.js";
 import { decided } from "./person.js";
 
@@ -13,11 +15,11 @@ export function hold(services: Services): Step {
   const { backend, killSwitch, howToAllow } = services;
   return async (call, next) => {
     if (call.verdict?.decision !== "REVIEW") return next();
-    const { approval, rule } = call.verdict;
+    const { approval } = call.verdict;
     if (approval === undefined) throw new Error("a REVIEW without an approval");
 
     try {
-      return await held(call, approval, rule, next);
+      return await held(call, approval, call.verdict, next);
     } catch (thrown) {
       // A waiter that stayed behind would keep the repeat of the call from finding its approval.
       await backend.detachWaiter(approval.id, call.intent.call);
@@ -28,10 +30,12 @@ export function hold(services: Services): Step {
   async function held(
     call: Call,
     approval: Waiting,
-    rule: string | null,
+    asked: Verdict,
     next: () => Promise<CallResult>,
   ): Promise<CallResult> {
-    const ended = await decided(services, call, approval);
+    const { rule } = asked;
+    const withdraw = askClient(services, call, approval);
+    const ended = await decided(services, call, approval).finally(withdraw);
     switch (ended) {
       case "approved":
         return release(call, approval.id, next);
@@ -44,7 +48,7 @@ export function hold(services: Services): Step {
             decision: "REVIEW",
             rule,
             approval: approval.id,
-            reason: await pendingText(call, approval.id),
+            reason: await pendingText(call, approval.id, asked),
           },
         };
       case "cancelled":
@@ -75,15 +79,23 @@ export function hold(services: Services): Step {
     return backend.approval(id).then(progressOf, () => "nobody has decided yet");
   }
 
-  async function pendingText(call: Call, id: number): Promise<string> {
-    const allow = howToAllow(call.intent.agent, call.intent.action);
+  /** Why it is held is told as it was decided; how it would be allowed for good only where nothing but a default holds it. */
+  async function pendingText(call: Call, id: number, { rule, reason }: Verdict): Promise<string> {
+    const { agent, action } = call.intent;
+    const allow = rule === null && !isAboutTool(reason) ? howToAllow(agent, action) : null;
     return (
-      `${call.intent.action} needs a person's approval and ${await soFar(id)} (approval ${id}). ` +
+      `${action} needs a person's approval and ${await soFar(id)} (approval ${id}). ${whyText(reason)}` +
       `A person decides with \`aegis approve ${id}\` or \`aegis deny ${id}\`. ` +
       "Repeat exactly the same call to pick the decision up." +
       (allow === null ? "" : ` ${allow}`)
     );
   }
+}
+
+function whyText(reason: string): string {
+  const said = reason.trim();
+  if (said === "") return "";
+  return `Why: ${said}${/[.!?…]$/u.test(said) ? "" : "."} `;
 }
 
 /** Of those who approved the caller learns the number: who may decide, and how, is the policy's (threat A26). */

@@ -123,6 +123,15 @@ type Written = z.output<typeof casesSchema>;
 export type Case = Written["tests"][number] & { readonly line: number };
 export type Cases = Omit<Written, "tests"> & { readonly tests: readonly Case[] };
 
+/** Whether this is the text of a policy: it names an agent, and neither cases nor policies to ask. */
+export function isPolicyText(text: string): boolean {
+  const document = readDocument(text);
+  if (!("value" in document)) return false;
+  const { value } = document;
+  if (typeof value !== "object" || value === null) return false;
+  return "agent" in value && !("tests" in value) && !("policies" in value);
+}
+
 /** Reads the text of a file of cases, or says everything that is wrong with it. */
 export function readCases(
   text: string,

@@ -6,7 +6,7 @@ import { type List, lists, type PolicyFile, type PolicySet, type Rule } from "..
 
 /** Something about policies that are valid one by one: they load, but do not do what they say. */
 export interface Remark {
-  /** An `error` is a rule that nobody can ever satisfy; a `warning` may be meant. */
+  /** An `error` is a rule in force that nobody can ever satisfy; a `warning` may be meant. */
   readonly level: "error" | "warning";
   readonly file: string;
   readonly line: number;
@@ -100,12 +100,22 @@ function unmatched(set: PolicySet, actions: readonly string[]): Remark[] {
   });
 }
 
+/** What is only in shadow holds no call: it is no reason to refuse a start. */
+function levelOf(...rules: readonly Rule[]): Remark["level"] {
+  return rules.some(({ shadow }) => shadow === true) ? "warning" : "error";
+}
+
 function unsatisfiable(rule: Rule, { approvers }: KnownWorld): Remark[] {
   const { approval } = rule;
   if (approval === undefined) return [];
   const quorum = approval.quorum ?? 1;
   const error = (message: string): Remark[] => [
-    { level: "error", file: rule.file, line: rule.line, message: `The rule ${ruleLabel(rule)} ${message}` },
+    {
+      level: levelOf(rule),
+      file: rule.file,
+      line: rule.line,
+      message: `The rule ${ruleLabel(rule)} ${message}`,
+    },
   ];
   const onlyClient = approval.channels?.every((channel) => channel === "client") ?? false;
   if (onlyClient && (quorum > 1 || approval.approvers !== undefined))
@@ -140,7 +150,7 @@ function contradictory(set: PolicySet): Remark[] {
       const { channels } = requirementOf([rule.approval ?? {}, other.approval ?? {}], false);
       if (channels.length > 0) return [];
       const message = `The rules ${ruleLabel(other)} and ${ruleLabel(rule)} can never be approved together: no channel is in both. Give them one in common.`;
-      return [{ level: "error" as const, file: rule.file, line: rule.line, message }];
+      return [{ level: levelOf(rule, other), file: rule.file, line: rule.line, message }];
     }),
   );
 }

@@ -20,25 +20,25 @@ export function approvalPage(
   viewer: Viewer,
   now: number,
 ): string {
-  const { id, status, action } = approval;
+  const { id, status, action, stage } = approval;
   const standing = standingOf(approval, viewer.principal, now);
-  const body = html`<h1>${named(action)}</h1>
+  const body = html`<h1>${stage === "result" && "The result of "}${named(action)}</h1>
 <p><span class="badge ${status}">${status}</span> <span class="soft">approval ${id}</span></p>
 ${standing.may === "nothing" && html`<p class="note" role="status">${standing.why}</p>`}
 ${facts(approval, now)}
-<section aria-labelledby="arguments"><h2 id="arguments">Arguments</h2>
+<section aria-labelledby="arguments"><h2 id="arguments">${stage === "result" ? "The result" : "Arguments"}</h2>
 ${argumentsOf(approval)}
 </section>
 ${toolView(approval, context)}
 ${since(approval, context, now)}
 ${requirementView(approval, now)}
-${status === "pending" && alike(id, context.alike)}
+${status === "pending" && alike(approval, context.alike)}
 ${standing.may !== "nothing" && decisionForm(approval, standing, viewer.form)}`;
   return layout(`${id}: ${status}`, viewer, body);
 }
 
 function facts(approval: Approval, now: number): Html {
-  const { server, tool, agent, principal, rule, reason, revision = null, waiting, status } = approval;
+  const { server, tool, agent, principal, rule, reason, revision = null, status } = approval;
   const open = status === "pending" || status === "approved";
   return html`<section aria-label="The call"><dl>
 ${row("Server", named(server))}
@@ -50,21 +50,34 @@ ${row("Rule", rule === null ? html`<span class="soft">none: the default holds it
 ${revision !== null && row("Policy revision", html`<span class="mono">${revealed(revision)}</span>`)}
 ${row("Asked", moment(approval.createdAt, now))}
 ${open && row(Date.parse(approval.expiresAt) > now ? "Expires" : "Expired", moment(approval.expiresAt, now))}
-${open && row("Caller", waiting ? "is waiting" : "is gone: a repeat of the call picks the decision up")}
+${open && row("Caller", callerText(approval))}
 </dl></section>`;
+}
+
+function callerText({ stage, waiting }: Approval): string {
+  if (stage === "result")
+    return waiting
+      ? "is waiting for the result: the call has run"
+      : "is gone, and the result was dropped: the call has run, and a repeat runs it again";
+  return waiting ? "is waiting" : "is gone: a repeat of the call picks the decision up";
 }
 
 function row(term: string, value: Child): Html {
   return html`<dt>${term}</dt><dd>${value}</dd>`;
 }
 
-function argumentsOf({ id, status, arguments: written }: Approval): Html {
+function argumentsOf({ id, status, stage, arguments: written }: Approval): Html {
   const open = status === "pending" || status === "approved";
   const whole = html`<a href="/approvals/${id}/arguments">All of it as text</a>; look at it before you decide.`;
+  const exact = stage === "result" ? "what the call has answered" : "what the call would send";
+  const held =
+    stage === "result"
+      ? "What the ledger holds of it: the exact result was erased when the approval ended."
+      : "What the ledger holds of them: the exact arguments were erased when the approval ended.";
   return html`<p class="soft">${
     open
-      ? "Exactly what the call would send, in canonical order. Characters that could hide are shown by their number."
-      : "What the ledger holds of them: the exact arguments were erased when the approval ended."
+      ? `Exactly ${exact}, in canonical order. Characters that could hide are shown by their number.`
+      : held
   }</p>
 ${jsonView(written, whole)}`;
 }
@@ -106,23 +119,27 @@ function prose(text: string): Html {
 }
 
 function since(approval: Approval, { previous, definition }: ApprovalContext, now: number): Html {
-  const title = "Since the last approved call of this tool";
+  const result = approval.stage === "result";
+  const title = `Since the last ${result ? "result of this tool that was let pass" : "call of this tool that was approved and ran"}`;
   if (previous === null) {
-    return html`<section aria-labelledby="since"><h2 id="since">${title}</h2><p class="soft">There was none: this agent's first call of it that is held.</p></section>`;
+    const none = result ? "no result of it was let pass to" : "no call of it was approved and ran by";
+    return html`<section aria-labelledby="since"><h2 id="since">${title}</h2><p class="soft">There was none: before, ${none} this agent.</p></section>`;
   }
   const by = previous.decidedBy === null ? null : html`, approved by ${named(previous.decidedBy)}`;
   const at = previous.decidedAt === null ? null : html` ${moment(previous.decidedAt, now)}`;
   return html`<section aria-labelledby="since"><h2 id="since">${title}</h2>
 <p>That was <a href="/approvals/${previous.id}">approval ${previous.id}</a>${by}${at}.</p>
-${differing(previous.redacted, approval.redacted)}
+${differing(previous.redacted, approval.redacted, result)}
 ${definitions(previous.definition, definition)}
 </section>`;
 }
 
-function differing(before: string, after: string): Html {
+function differing(before: string, after: string, result: boolean): Html {
   const changed = changes(before, after);
+  if (changed === null && result) return html`<p>The result is the same, as far as the ledger holds it.</p>`;
   if (changed === null) return html`<p>The arguments are the same, as far as the ledger holds them.</p>`;
-  return html`<p>The arguments differ (secrets and long texts are left out here):</p>${changed}`;
+  const differ = result ? "The result differs" : "The arguments differ";
+  return html`<p>${differ} (secrets and long texts are left out here):</p>${changed}`;
 }
 
 function definitions(before: string | null, after: string | null): Html {
@@ -133,10 +150,10 @@ function definitions(before: string | null, after: string | null): Html {
   return html`<p class="note"><strong>The tool's definition has changed since:</strong></p>${changed}`;
 }
 
-function alike(id: number, ids: readonly number[]): Html | null {
+function alike({ id, stage }: Approval, ids: readonly number[]): Html | null {
   const others = ids.filter((other) => other !== id);
   if (others.length === 0) return null;
-  return html`<section aria-labelledby="alike"><h2 id="alike">The very same call is held ${ids.length} times</h2>
+  return html`<section aria-labelledby="alike"><h2 id="alike">The very same ${stage ?? "call"} is held ${ids.length} times</h2>
 <p>Each is decided by itself; a decision here decides ${id} only. The others: ${others.map(
     (other, index) => html`${index > 0 && ", "}<a href="/approvals/${other}">${other}</a>`,
   )}.</p></section>`;

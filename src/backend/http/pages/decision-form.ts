@@ -1,8 +1,7 @@
 import type { Approval } from "../../../client/backend.js";
-import type { GrantTerms } from "../../../requirement.js";
 import { type Html, html } from "./html.js";
-import { grantText } from "./requirement-view.js";
-import type { Standing } from "./standing.js";
+import { allGrant, grantText } from "./requirement-view.js";
+import { listed, type Standing } from "./standing.js";
 
 /**
  * The buttons. The digest of what is shown goes with them: whatever the approval is by then, nothing else is decided
@@ -13,7 +12,7 @@ export function decisionForm(
   standing: Exclude<Standing, { may: "nothing" }>,
   form: string,
 ): Html {
-  const { id, digest, requirement } = approval;
+  const { id, digest, requirement, stage } = approval;
   const decides = standing.may === "decide";
   const needed = decides && requirement.reason;
   const field = needed
@@ -28,18 +27,22 @@ ${standing.may === "deny" && html`<p class="note">${standing.why}</p>`}
 <input type="hidden" name="digest" value="${digest}">
 <label for="reason">Reason${needed ? " (required to approve)" : " (recorded, and told to the caller)"}</label>
 ${field}
-${decides && requirement.grant !== null && grantFields(requirement.grant)}
+${decides && grantFields(approval)}
 <div class="actions">
 <button type="submit" class="deny" name="decision" value="deny" formnovalidate>Deny</button>
-${decides && html`<button type="submit" class="approve" name="decision" value="approve">Approve this one call</button>`}
+${decides && html`<button type="submit" class="approve" name="decision" value="approve">${stage === "result" ? "Let this result pass" : "Approve this one call"}</button>`}
 </div>
 </form></section>`;
 }
 
-function grantFields(terms: GrantTerms): Html {
+function grantFields({ requirement: { grant: terms, quorum }, votes }: Approval): Html | null {
+  if (terms === null) return null;
+  const once = votes.filter(({ grant }) => grant === undefined).map(({ by }) => by);
+  if (once.length > 0)
+    return html`<p class="soft">Nothing more can be granted: ${listed(once)} approved this one call only. ${allGrant}</p>`;
   const minutes = Math.floor(terms.expires / 60_000);
   return html`<details><summary>Approve more calls like this one</summary>
-<p>${grantText(terms)}</p>
+<p>${grantText(terms)}${quorum > 1 && html` ${allGrant}`}</p>
 <label for="uses">Further calls, at most</label>
 <input id="uses" name="uses" type="number" min="1" max="${terms.uses}" value="${terms.uses}">
 ${

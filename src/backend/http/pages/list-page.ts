@@ -40,17 +40,18 @@ function grouped(waiting: readonly Approval[]): Approval[][] {
 function entry(group: readonly Approval[], now: number): Html {
   const [first] = group;
   if (first === undefined) return html``;
-  const { action, agent, principal, server, reason } = first;
+  const { agent, principal, server, reason, stage } = first;
+  const subject = html`${stage === "result" && "The result of "}${named(first.action)}`;
   const asks = agent === principal ? named(agent) : html`${named(agent)} (${named(principal)})`;
   return html`<li><section>
-<h2>${group.length === 1 ? html`<a href="/approvals/${first.id}">${named(action)}</a>` : named(action)}</h2>
+<h2>${group.length === 1 ? html`<a href="/approvals/${first.id}">${subject}</a>` : subject}</h2>
 <p class="soft">on ${named(server)}, asked by ${asks}</p>
 <p>${revealed(reason)}</p>
 <p class="mono">${glimpse(first.arguments)}</p>
 ${
   group.length === 1
     ? html`<p class="soft">approval ${first.id}, ${line(first, now)}</p>`
-    : html`<p>The very same call, held ${group.length} times; each is decided by itself:</p>
+    : html`<p>The very same ${stage ?? "call"}, held ${group.length} times; each is decided by itself:</p>
 <ul class="ids">${group.map((one) => html`<li><a href="/approvals/${one.id}">${one.id}</a> <span class="soft">${line(one, now)}</span></li>`)}</ul>`
 }
 </section></li>`;

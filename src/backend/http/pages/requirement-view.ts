@@ -1,4 +1,4 @@
-import type { Approval } from "../../../client/backend.js";
+import type { Approval, Vote } from "../../../client/backend.js";
 import type { GrantTerms } from "../../../requirement.js";
 import { type Html, html } from "./html.js";
 import { named, revealed } from "./revealed.js";
@@ -22,17 +22,25 @@ ${
 }
 ${reason && html`<li>An approval needs a reason.</li>`}
 <li>It is decided ${ways === "" ? "nowhere: the rules do not agree on a way" : ways}.</li>
-${grant !== null && html`<li>${grantText(grant)}</li>`}
+${grant !== null && html`<li>${grantText(grant)}${quorum > 1 && html` ${allGrant}`}</li>`}
 </ul>
 ${(votes.length > 0 || quorum > 1) && html`<p>Approved so far by ${votes.length} of ${quorum}${votes.length > 0 && ":"}</p>`}
 ${
   votes.length > 0 &&
   html`<ul>${votes.map(
-    ({ by, at, reason: said }) =>
-      html`<li>${named(by)} ${moment(at, now)}${said !== "" && html`: “<bdi>${revealed(said)}</bdi>”`}</li>`,
+    (vote) =>
+      html`<li>${named(vote.by)} ${moment(vote.at, now)}${vote.reason !== "" && html`: “<bdi>${revealed(vote.reason)}</bdi>”`}${grant !== null && votedText(vote)}</li>`,
   )}</ul>`
 }
 </section>`;
+}
+
+/** What more than one person must do for a grant. */
+export const allGrant = "A grant needs everybody who approves to give it.";
+
+function votedText({ grant }: Vote): Html {
+  if (grant === undefined) return html`, this one call only`;
+  return html`, and grants up to ${grant.uses} more, within ${spanOf(grant.expires)}`;
 }
 
 /** What granting would let through. */

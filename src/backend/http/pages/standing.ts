@@ -17,10 +17,10 @@ export type Standing =
  * the state of that moment.
  */
 export function standingOf(approval: Approval, by: Principal, now: number): Standing {
-  const { status, requirement, votes } = approval;
+  const { status, stage, requirement, votes } = approval;
   if (status !== "pending") return { may: "nothing", why: settled(approval, now) };
   if (Date.parse(approval.expiresAt) <= now)
-    return { may: "nothing", why: html`It has expired. When the call is repeated, it asks again.` };
+    return { may: "nothing", why: html`It has expired. ${againText(stage)}` };
   const refused = mayDecide(approval, requirement, by, "page");
   if (refused !== null) {
     const { message, hint } = refused;
@@ -39,23 +39,30 @@ export function standingOf(approval: Approval, by: Principal, now: number): Stan
 }
 
 /** What became of it. */
-function settled({ status, decidedBy, decidedAt, decidedReason }: Approval, now: number): Html {
+function settled({ status, stage, decidedBy, decidedAt, decidedReason }: Approval, now: number): Html {
   const by = decidedBy === null ? null : html` by ${named(decidedBy)}`;
   const at = decidedAt === null ? null : html` ${moment(decidedAt, now)}`;
   const reason =
     decidedReason === null || decidedReason === "" ? null : html`: “<bdi>${revealed(decidedReason)}</bdi>”`;
+  const result = stage === "result";
   switch (status) {
     case "approved":
-      return html`Approved${by}${at}${reason}. It is used when its caller, or a repeat of the call, picks it up.`;
+      return html`Approved${by}${at}${reason}. It is used when its caller${!result && ", or a repeat of the call,"} picks it up.`;
     case "consumed":
-      return html`Approved${by}${at}${reason}, and used: the call went on, once.`;
+      return html`Approved${by}${at}${reason}, and used: the ${result ? "result was passed" : "call went"} on, once.`;
     case "denied":
       return html`Denied${by}${at}${reason}.`;
     case "void":
-      return html`It is void${reason}. When the call is repeated, it asks again.`;
+      return html`It is void${reason}. ${againText(stage)}`;
     default:
-      return html`It has expired. When the call is repeated, it asks again.`;
+      return html`It has expired. ${againText(stage)}`;
   }
+}
+
+function againText(stage: Approval["stage"]): string {
+  return stage === "result"
+    ? "The call has run, and its result was not passed on; a repeat runs it again."
+    : "When the call is repeated, it asks again.";
 }
 
 export function listed(names: readonly string[]): Html {

@@ -1,5 +1,6 @@
 import type { Approval, Principal } from "../../../client/backend.js";
 import {
+  answerRequest,
   approvalParams,
   approvalsAnswer,
   approvalsQuery,
@@ -15,15 +16,16 @@ import { noQuery, nothingWire } from "../../../client/wire/fields.js";
 import { AegisError } from "../../../errors.js";
 import { unknownApproval } from "../../approvals/rows.js";
 import type { Service } from "../../service.js";
-import type { RegisterRoutes } from "../app.js";
+import type { App, RouteContext } from "../app.js";
 import { speaksFor } from "../own-agent.js";
+import type { KnownGateways } from "./known-gateways.js";
 
 const page = 100;
 /** Bytes of arguments in one answer: a page of the longest calls would be a gigabyte. */
 const most = 8 * 1024 * 1024;
 
 /** The questions that held calls wait on. */
-export const approvalRoutes: RegisterRoutes = (app, { service }) => {
+export function approvalRoutes(app: App, { service }: RouteContext, known: KnownGateways): void {
   app.get(
     "/v1/approvals",
     {
@@ -120,7 +122,31 @@ export const approvalRoutes: RegisterRoutes = (app, { service }) => {
       return {};
     },
   );
-};
+
+  app.post(
+    "/v1/approvals/:id/answer",
+    {
+      schema: {
+        summary: "The form in the client was accepted",
+        description:
+          "Approves the call that waits on it, which is one of a gateway of this credential, where the requirement lists the " +
+          "channel `client` and asks for one approver, no group and no reason. Recorded as `client:AGENT`: nobody knows who " +
+          "answered. Every other answer in the client is not told here, and changes nothing.",
+        params: approvalParams,
+        body: answerRequest,
+        response: { 200: nothingWire },
+      },
+    },
+    async (request) => {
+      const { call } = request.body;
+      const { id } = await visible(service, request.params.id, request.principal);
+      // The id of a call begins with that of its gateway, and the number behind the hyphen has none.
+      await known.require(call.slice(0, Math.max(0, call.lastIndexOf("-"))), request.principal);
+      await service.answerInClient(id, call);
+      return {};
+    },
+  );
+}
 
 /** Foreign and absent ones answer alike (threat Z29). */
 async function visible(service: Service, id: number, by: Principal): Promise<Approval> {

@@ -21,11 +21,11 @@ export const v1Routes: RegisterRoutes = async (app, context) => {
   gatewayRoutes(app, context, known);
   gatewayEventRoutes(app, context, known);
   decisionRoutes(app, context, known);
+  approvalRoutes(app, context, known);
   for (const routes of [
     productRoutes,
     agentRoutes,
     outcomeRoutes,
-    approvalRoutes,
     grantRoutes,
     ledgerRoutes,
     exportRoutes,

@@ -240,7 +240,53 @@ describe("the page says", () => {
     expect(textOf(show({ rule: null }))).toContain("none: the default holds it");
   });
 
-  it("what changed since the last approved call, of its arguments and of its tool", () => {
+  it("who of a quorum would grant, and that one who does not is enough for none", () => {
+    const grant = { uses: 5, expires: 1_800_000, arguments: {} };
+    const requirement = { ...noRequirement, quorum: 3, grant };
+    const at = waitingApproval.createdAt;
+    const bob = { by: "bob", at, reason: "fine", grant: { uses: 2, expires: 600_000 } };
+    const open = show({ requirement, votes: [bob] });
+    expect(textOf(open)).toContain("“fine”, and grants up to 2 more, within 10 minutes");
+    expect(textOf(open).split("A grant needs everybody who approves to give it.")).toHaveLength(3);
+    expect(buttons(open)).toContain("grant");
+    const over = show({ requirement, votes: [bob, { by: "dan", at, reason: "" }] });
+    expect(textOf(over)).toContain("Nothing more can be granted: dan approved this one call only.");
+    expect(buttons(over)).toEqual(["deny", "approve"]);
+    expect(textOf(show({ requirement: { ...requirement, quorum: 1 } }))).not.toContain("everybody");
+  });
+
+  it("of a held result that the call has run, and what becomes of its result", () => {
+    const result = '{"result":{"content":[]}}';
+    const held = { stage: "result", arguments: result, redacted: result } as const;
+    const text = textOf(show(held, { alike: [7, 8] }));
+    for (const said of [
+      "The result of files__write_file",
+      "Exactly what the call has answered",
+      "is waiting for the result: the call has run",
+      "no result of it was let pass to this agent",
+      "The very same result is held 2 times",
+      "Let this result pass",
+    ])
+      expect(text).toContain(said);
+    expect(text).not.toMatch(/would send|Approve this one call|picks the decision up|asks again/);
+    expect(textOf(show({ ...held, waiting: false }))).toContain("the result was dropped: the call has run");
+    const previous = previousOf(result);
+    expect(textOf(show(held, { previous }))).toContain(
+      "The result is the same, as far as the ledger holds it",
+    );
+    expect(textOf(show(held, { previous: previousOf("{}") }))).toContain("The result differs");
+    for (const status of ["void", "expired"] as const)
+      expect(textOf(show({ ...held, status }))).toContain(
+        "its result was not passed on; a repeat runs it again",
+      );
+    expect(textOf(show({ ...held, status: "consumed" }))).toContain("the result was passed on, once");
+    expect(textOf(show({ ...held, status: "denied" }))).toContain("the exact result was erased");
+    expect(readMarkup(listPage([{ ...waitingApproval, ...held }], null, viewer, lookedAt)).text).toContain(
+      "The result of files__write_file",
+    );
+  });
+
+  it("what changed since the last call that was approved and ran, of its arguments and of its tool", () => {
     const definition = '{"description":"now"}';
     const same = { ...previousOf('{ "path": "/srv/a.txt" }'), definition: '{"description": "now"}' };
     const unchanged = textOf(show({}, { definition, previous: same }));
@@ -252,7 +298,10 @@ describe("the page says", () => {
     expect(changed).toContain('+   "path": "/srv/a.txt"');
     expect(changed).toContain("definition has changed since");
     expect(changed).toContain('-   "description": "before"');
-    expect(textOf(show())).toContain("There was none");
+    expect(changed).toContain("Since the last call of this tool that was approved and ran");
+    expect(textOf(show())).toContain(
+      "There was none: before, no call of it was approved and ran by this agent",
+    );
   });
 
   it.each<[string, Partial<Approval>, Partial<Principal>, string]>([

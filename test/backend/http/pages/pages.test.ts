@@ -522,6 +522,11 @@ describe("beside the API", () => {
     expect([answer.status, await status(id)]).toEqual([200, "approved"]);
   });
 
+  it("the address alone leads to them", async () => {
+    const { status: code, headers } = await server.ask("/", { token: null });
+    expect([code, headers.location]).toEqual([303, "/approvals"]);
+  });
+
   it("the files of a dashboard are served as ever", async () => {
     const folder = mkdtempSync(join(tmpdir(), "aegis-dashboard-"));
     writeFileSync(join(folder, "index.html"), "<title>board</title>");

@@ -48,8 +48,18 @@ const samples: Readonly<Record<string, Sample>> = {
     body: { kind: "refused", agent: "a", principal: "p", server: "s", action: "a", reason: "r" },
   },
   "POST /v1/approvals/{id}/detach": { as: "gateway", body: { call: "nobody-1" } },
+  "POST /v1/approvals/{id}/answer": { as: "gateway", body: { call: "nobody-1" } },
   "GET /v1/approvals": { as: "auditor", query: { status: "pending", limit: "1", before: "9" } },
   "GET /v1/approvals/{id}": { as: "auditor", query: {} },
+  "GET /v1/approvals/{id}/context": { as: "auditor", query: {} },
+  "GET /v1/grants": { as: "auditor", query: { all: "true" } },
+  "POST /v1/grants/{id}/revoke": { as: "approver", body: { reason: "r" } },
+  "GET /v1/tools": { as: "auditor", query: { agent: "a" } },
+  "POST /v1/tools/accept": { as: "admin", body: { server: "s", definitions: ["0".repeat(64)] } },
+  "POST /v1/tools/sightings": {
+    as: "gateway",
+    body: { agent: "nobody", server: "s", tools: [], instructions: null },
+  },
   "POST /v1/approvals/{id}/decision": {
     as: "approver",
     body: { decision: "approved", reason: "r", digest: "d" },
@@ -193,7 +203,7 @@ test("bodies that are not what a route takes are refused, and change nothing", a
       if (said.status >= 400) refused(route, nul, said);
       else
         expect([member, said.status]).toEqual([
-          expect.stringMatching(/^(reason|owner|action|server|token)$/),
+          expect.stringMatching(/^(reason|owner|action|server|token|instructions)$/),
           200,
         ]);
     }

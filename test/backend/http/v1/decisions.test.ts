@@ -44,6 +44,16 @@ test("a call that is asked about twice is decided once, and its lease is given o
   expect(other).toMatchObject({ decision: "BLOCK", call: asked.call });
 });
 
+test("a call whose action is not its tool's name is blocked, and opens nothing that could be approved", async () => {
+  const { id } = await api.enlist("gateway");
+  const asked = question(id, "wipe", { action: "files__write" });
+  const verdict = await api.did("POST", "/v1/decisions", "gateway", asked);
+  expect(verdict).toMatchObject({ decision: "BLOCK", reason: expect.stringContaining("not the name") });
+  expect(verdict.approval).toBeUndefined();
+  const twin = { ...question(id, "write"), arguments: asked.arguments };
+  expect((await api.did("POST", "/v1/decisions", "gateway", twin)).decision).toBe("REVIEW");
+});
+
 test("a held call runs once after its approval, which shows the arguments byte for byte", async () => {
   const { id } = await api.enlist("gateway");
   const text = '{ "n" : 1.0,"big":9007199254740993, "text":"\\u00e9 é" }';

@@ -11,12 +11,15 @@ const policy = `
 agent: claude-*
 default: block
 on_change: allow
+allow: [files__read]
 review:
   - action: files__write
     approval: { grant: { uses: 3, expires: 1h, arguments: { path: "/srv/*" } } }
-  - { action: files__pair, approval: { approvers: [docs-team], quorum: 2 } }
+  - { action: files__pair, approval: { approvers: [docs-team], quorum: 2, grant: { uses: 2, expires: 1h } } }
   - { action: files__why, approval: { reason: required } }
   - { action: files__page, approval: { channels: [page] } }
+data:
+  - { detect: custom, name: salary, pattern: salary, then: review, in: results }
 `;
 
 let api: Api;
@@ -110,7 +113,7 @@ test("what a client of the API reads of an approval of a quorum is what the back
   const groups = ["docs-team"];
   for (const name of ["dan", "eva"]) {
     const { token } = await api.service.createToken({ name, role: "approver", groups }, person());
-    const { status, json } = await decide(id, {}, token);
+    const { status, json } = await decide(id, name === "dan" ? { grant: { uses: 1 } } : {}, token);
     expect([status, json.status]).toEqual([200, name === "dan" ? "pending" : "approved"]);
     if (name !== "dan") continue;
     const again = await decide(id, {}, token);
@@ -118,7 +121,31 @@ test("what a client of the API reads of an approval of a quorum is what the back
   }
   const shown = await remote.approval(id);
   expect(shown).toEqual(await api.service.approval(id));
-  expect(shown.votes.map(({ by }) => by)).toEqual(["dan", "eva"]);
+  expect(shown.votes.map(({ by, grant }) => [by, grant])).toEqual([
+    ["dan", { uses: 1, expires: 3_600_000 }],
+    ["eva", undefined],
+  ]);
+});
+
+test("a client of the API reads what results are held against, and which approvals are about one", async () => {
+  const call = question(gateway, "write", { arguments: '{"result":"salary"}' });
+  const answer = { ...call, call: `${call.call}.result`, stage: "result" };
+  const { approval } = await api.did("POST", "/v1/decisions", "gateway", answer);
+  const shown = await remote.approval(approval.id);
+  expect(shown).toEqual(await api.service.approval(approval.id));
+  expect(shown.stage).toBe("result");
+  expect(await remote.approval(await hold("write"))).not.toHaveProperty("stage");
+  const allowed = await api.did("POST", "/v1/decisions", "gateway", question(gateway, "read"));
+  expect(allowed.inspect).toEqual([
+    {
+      rule: "claude.yaml:13 data salary",
+      detect: "custom",
+      name: "salary",
+      pattern: "salary",
+      effect: "review",
+      reason: null,
+    },
+  ]);
 });
 
 test("a token decides by the API, whatever it says, and the routes of the dashboard keep to the requirement too", async () => {
