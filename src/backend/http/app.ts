@@ -175,7 +175,11 @@ export async function buildApp(options: AppOptions): Promise<App> {
     await table.register("pages", (scope) => register(scope, context));
   } else {
     await table.register("front", (scope) => {
-      scope.get("/", { schema: { hide: true } }, (_request, reply) => reply.redirect("/approvals", 303));
+      scope.get("/", { schema: { hide: true } }, (request, reply) => {
+        // The router reads the target `*` as this path.
+        if (request.raw.url?.startsWith("/") !== true) return reply.callNotFound();
+        return reply.redirect("/approvals", 303);
+      });
     });
   }
   app.setNotFoundHandler(answerNotFound(table.routes));
