@@ -10,7 +10,6 @@ const slow = [
   "test/gateway/shutdown.test.ts",
   "test/gateway/{names,restart,bad-input,kill}.test.ts",
   "test/gateway/{crash,environment,isolation}.test.ts",
-  "test/gateway/flood.test.ts",
   "test/gateway/remote-original.test.ts",
   "test/gateway/remote.test.ts",
   "test/gateway/many-backends.test.ts",
@@ -23,6 +22,9 @@ const slow = [
   "test/backend/http/deciders.test.ts",
   "test/backend/http/pages/browser.test.ts",
 ];
+
+/** Files that measure, and so run with nothing beside them: also `npm run test:slow`. */
+const load = ["test/gateway/flood.test.ts"];
 
 /** Files about PostgreSQL alone. */
 const postgresOnly = [
@@ -65,11 +67,12 @@ export default defineConfig({
         test: {
           name: "quick",
           include: ["test/**/*.test.ts"],
-          exclude: [...slow, ...postgresOnly],
+          exclude: [...slow, ...load, ...postgresOnly],
           env: { AEGIS_TEST_STORE: "SQLite" },
         },
       },
       { extends: true, test: { name: "slow", include: slow } },
+      { extends: true, test: { name: "load", include: load } },
       ...(binaries === null ? [] : [postgres]),
     ],
   },
