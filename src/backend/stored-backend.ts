@@ -65,7 +65,10 @@ const deciders: readonly Role[] = ["approver", "admin"];
 const admins: readonly Role[] = ["admin"];
 const readers: readonly Role[] = ["auditor", "admin"];
 
-/** The backend over a store: who may ask what, and which part answers it. */
+/**
+ * The backend over a store: who may ask what, and which part answers it. Long by the number of its questions: each is a
+ * few lines, and what is behind them is elsewhere.
+ */
 export class StoredBackend implements Service {
   private closed: Promise<void> | null = null;
 

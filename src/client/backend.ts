@@ -1,6 +1,7 @@
 /**
  * What the gateway, the CLI and the SDK ask of an Aegis backend. The embedded implementation is
- * `src/backend/embedded.ts`; it is injected by the CLI. Times named `…At` are ISO 8601 UTC strings with milliseconds.
+ * `src/backend/stored-backend.ts`; it is injected by the CLI. Times named `…At` are ISO 8601 UTC strings with
+ * milliseconds. Long, since it is the whole of what one side may know of the other.
  */
 import type { DataRule } from "../data/rules.js";
 import type { Channel, GrantTerms, Requirement } from "../requirement.js";
