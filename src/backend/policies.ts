@@ -39,15 +39,7 @@ export class OwnPolicies implements PolicySource {
 
   /** In force for everything behind it, once it is committed. */
   async adopt(batch: Batch, policies: PolicySet, by: Principal): Promise<void> {
-    const { revision } = policies;
-    batch.published = policies;
-    await batch.emit({ kind: "policy", revision });
-    batch.records.append({
-      kind: "policy",
-      principal: by.name,
-      revision,
-      reason: `${filesOf(policies.files.length)} read again, and in force.`,
-    });
+    await putInForce(batch, policies, by, `${filesOf(policies.files.length)} read again, and in force.`);
   }
 
   /** A transaction was committed. */
@@ -131,14 +123,7 @@ export class PublishedPolicies implements PolicySource {
     const number = await batch.nextId("policy_revisions");
     const kept = JSON.stringify(documents.map(({ name, text }) => ({ name, text })));
     await this.insert.run(number, revision, batch.now, by.name, kept);
-    batch.published = policies;
-    await batch.emit({ kind: "policy", revision });
-    batch.records.append({
-      kind: "policy",
-      principal: by.name,
-      revision,
-      reason: `${filesOf(documents.length)} published.`,
-    });
+    await putInForce(batch, policies, by, `${filesOf(documents.length)} published.`);
     return { revision, publishedAt: isoTime(batch.now), publishedBy: by.name, documents };
   }
 
@@ -155,6 +140,14 @@ export class PublishedPolicies implements PolicySource {
   private async row(number: number): Promise<RevisionRow | undefined> {
     return (await this.select.get(number)) as RevisionRow | undefined;
   }
+}
+
+/** Holds from here on in this transaction, and everywhere once it is committed. */
+async function putInForce(batch: Batch, policies: PolicySet, by: Principal, reason: string): Promise<void> {
+  const { revision } = policies;
+  batch.published = policies;
+  await batch.emit({ kind: "policy", revision });
+  batch.records.append({ kind: "policy", principal: by.name, revision, reason });
 }
 
 /** @throws AegisError `policy_invalid`, naming every problem */

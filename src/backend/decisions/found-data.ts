@@ -4,6 +4,7 @@ import type { DataRule } from "../../data/rules.js";
 import { AegisError } from "../../errors.js";
 import { dataRulesFor } from "../../policy/data.js";
 import type { PolicySet } from "../../policy/policy.js";
+import { withoutParsed } from "./unread-intent.js";
 
 /** A call, or its answer, after the rules for data have looked at it. */
 export interface Searched {
@@ -25,7 +26,8 @@ export function search(asked: Intent, policies: PolicySet): Searched {
   if (found.length === 0) return { found, intent: asked, cleared: null };
   const redacting = found.filter(({ effect }) => effect === "redact");
   const text = redacting.length === 0 ? asked.arguments : redactedText(asked, redacting);
-  const intent = text === asked.arguments ? asked : withArguments(asked, text);
+  const intent =
+    text === asked.arguments ? asked : { ...withoutParsed(asked), arguments: text, parsed: JSON.parse(text) };
   return { found, intent, cleared: { value: JSON.parse(redactedText(asked, found)) } };
 }
 
@@ -39,23 +41,4 @@ function lookedAt({ stage, arguments: text }: Intent): string {
 function redactedText(asked: Intent, rules: readonly DataRule[]): string {
   const redacted = redactJson(lookedAt(asked), rules);
   return asked.stage === "result" ? `${before}${redacted}}` : redacted;
-}
-
-/** By name: `parsed` of the one that was asked about may be a getter, which parses its text. */
-function withArguments(asked: Intent, text: string): Intent {
-  const { call, gateway, agent, principal, server, tool, action, definition, client, stage } = asked;
-  return {
-    call,
-    gateway,
-    agent,
-    principal,
-    server,
-    tool,
-    action,
-    definition,
-    arguments: text,
-    parsed: JSON.parse(text),
-    ...(client === undefined ? {} : { client }),
-    ...(stage === undefined ? {} : { stage }),
-  };
 }

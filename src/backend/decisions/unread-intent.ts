@@ -8,6 +8,24 @@ import { scan } from "../../frame/scan.js";
  */
 export type UnreadIntent = Intent & { readonly unread?: true };
 
+/** All of an intent but `parsed`. By name: that may be a getter, which parses the arguments. */
+export function withoutParsed(intent: Intent): Omit<Intent, "parsed"> {
+  const { call, gateway, agent, principal, server, tool, action, definition, client, stage } = intent;
+  return {
+    call,
+    gateway,
+    agent,
+    principal,
+    server,
+    tool,
+    action,
+    definition,
+    arguments: intent.arguments,
+    ...(client === undefined ? {} : { client }),
+    ...(stage === undefined ? {} : { stage }),
+  };
+}
+
 /**
  * The arguments of a call, parsed; as a frame of a client may hold them: what two parsers could read differently would
  * be judged as another call.

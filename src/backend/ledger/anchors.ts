@@ -1,4 +1,5 @@
 import type { Logger } from "../../log.js";
+import { rest } from "../rest.js";
 import { patiently } from "../store/patience.js";
 import type { Statement, Store } from "../store/store.js";
 import { appendAnchor, newestInAnchor } from "./anchor-file.js";
@@ -127,28 +128,10 @@ class Queue {
           { anchor: this.target.anchor, err: thrown },
           "an anchor could not be told of a checkpoint",
         );
-        await this.rest(pause);
+        await rest(pause, this.ending.signal);
         pause = Math.min(2 * pause, LONGEST_PAUSE);
       }
     }
-  }
-
-  /** Not a reason to keep the process alive; a clean end waits for itself. */
-  private rest(milliseconds: number): Promise<void> {
-    return new Promise((resolve) => {
-      const { signal } = this.ending;
-      if (signal.aborted) {
-        resolve();
-        return;
-      }
-      const done = (): void => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      const timer = setTimeout(done, milliseconds).unref();
-      signal.addEventListener("abort", done);
-    });
   }
 }
 

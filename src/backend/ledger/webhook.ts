@@ -1,4 +1,5 @@
 import { request } from "undici";
+import { withoutUserinfo } from "../userinfo.js";
 
 /** Milliseconds until an answer is given up. */
 const DEADLINE = 5_000;
@@ -20,15 +21,4 @@ export async function postCheckpoint(url: string, checkpoint: string, signal: Ab
   });
   await body.dump();
   if (statusCode < 200 || statusCode > 299) throw new Error(`the webhook answered with ${statusCode}`);
-}
-
-/** undici drops userinfo silently. */
-function withoutUserinfo(url: string): { address: URL; authorization: Record<string, string> } {
-  const address = new URL(url);
-  const { username, password } = address;
-  if (username === "" && password === "") return { address, authorization: {} };
-  address.username = "";
-  address.password = "";
-  const secret = password === "" ? username : password;
-  return { address, authorization: { authorization: `Bearer ${decodeURIComponent(secret)}` } };
 }

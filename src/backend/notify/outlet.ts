@@ -1,5 +1,6 @@
 import { AegisError } from "../../errors.js";
 import type { Logger } from "../../log.js";
+import { rest } from "../rest.js";
 import type { Notice, NoticeEvent } from "./notice.js";
 import { Refused } from "./post.js";
 
@@ -107,27 +108,9 @@ export class Outlet {
         wait = thrown instanceof Refused ? thrown.after : 0;
       }
       // Jittered: many processes do not come back in step to a receiver that was down.
-      await this.rest(Math.min(Math.max(wait, pause * (0.5 + Math.random())), LONGEST_PAUSE));
+      await rest(Math.min(Math.max(wait, pause * (0.5 + Math.random())), LONGEST_PAUSE), this.ending.signal);
       pause *= 2;
     }
-  }
-
-  /** Not a reason to keep the process alive. */
-  private rest(milliseconds: number): Promise<void> {
-    return new Promise((resolve) => {
-      const { signal } = this.ending;
-      if (signal.aborted) {
-        resolve();
-        return;
-      }
-      const done = (): void => {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", done);
-        resolve();
-      };
-      const timer = setTimeout(done, milliseconds).unref();
-      signal.addEventListener("abort", done);
-    });
   }
 }
 

@@ -1,6 +1,7 @@
 import { createHmac, randomUUID } from "node:crypto";
 import { request } from "undici";
 import type { NotifyConfig } from "../../config-notify.js";
+import { withoutUserinfo } from "../userinfo.js";
 import { type Notice, slackBody, webhookBody } from "./notice.js";
 import type { Target } from "./outlet.js";
 
@@ -89,15 +90,4 @@ async function post(
 
 function pauseOf(header: string | string[] | undefined): number {
   return typeof header === "string" && /^\d{1,4}$/.test(header) ? Number(header) * 1000 : 0;
-}
-
-/** undici drops userinfo silently. */
-function withoutUserinfo(url: string): { address: URL; authorization: Record<string, string> } {
-  const address = new URL(url);
-  const { username, password } = address;
-  if (username === "" && password === "") return { address, authorization: {} };
-  address.username = "";
-  address.password = "";
-  const secret = decodeURIComponent(password === "" ? username : password);
-  return { address, authorization: { authorization: `Bearer ${secret}` } };
 }

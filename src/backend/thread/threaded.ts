@@ -11,7 +11,7 @@ import type {
 } from "../../client/backend.js";
 import { AegisError, reasonOf } from "../../errors.js";
 import type { Logger } from "../../log.js";
-import type { UnreadIntent } from "../decisions/unread-intent.js";
+import { type UnreadIntent, withoutParsed } from "../decisions/unread-intent.js";
 import { redactArguments } from "../ledger/redact.js";
 import type { Service } from "../service.js";
 import {
@@ -234,21 +234,7 @@ class Thread implements Service {
   }
 
   private async read(intent: UnreadIntent): Promise<SentIntent> {
-    const { call, gateway, agent, principal, server, tool, action, definition, client, stage } = intent;
-    return {
-      call,
-      gateway,
-      agent,
-      principal,
-      server,
-      tool,
-      action,
-      definition,
-      arguments: intent.arguments,
-      redacted: await this.reader.read(intent.arguments),
-      ...(client === undefined ? {} : { client }),
-      ...(stage === undefined ? {} : { stage }),
-    };
+    return { ...withoutParsed(intent), redacted: await this.reader.read(intent.arguments) };
   }
 
   private plain<M extends PlainMethod>(method: M): Service[M] {
