@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Service } from "../../src/backend/service.js";
 import type { Intent } from "../../src/client/backend.js";
 import { AegisError } from "../../src/errors.js";
+import { holdCall } from "../fixtures/backend/governed.js";
 import { type Place, stores } from "../fixtures/backend/places.js";
 import { agent, intent, open, person } from "../fixtures/backend/store.js";
 
@@ -36,12 +37,7 @@ describe.each(stores)("$name:", ({ make }) => {
     await place.remove();
   });
 
-  async function hold(tool: string): Promise<{ readonly id: number; readonly call: Intent }> {
-    const call = intent(gateway, tool);
-    const { approval, reason } = await backend.decide(call);
-    if (approval === undefined) throw new Error(reason);
-    return { id: approval.id, call };
-  }
+  const hold = (tool: string) => holdCall({ backend, gateway }, tool);
 
   const statusOf = async (id: number): Promise<string> => (await backend.approval(id)).status;
 

@@ -1,8 +1,9 @@
 import { writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Service } from "../../src/backend/service.js";
-import type { DecisionOptions, Intent, LedgerRecord, NewToken, Principal } from "../../src/client/backend.js";
+import type { DecisionOptions, Intent, LedgerRecord, NewToken } from "../../src/client/backend.js";
 import { parsePolicy, policySet } from "../../src/policy/file/load.js";
+import { approver, holdCall } from "../fixtures/backend/governed.js";
 import { type Place, stores } from "../fixtures/backend/places.js";
 import { agent, intent, open, person, waitFor } from "../fixtures/backend/store.js";
 
@@ -37,12 +38,7 @@ describe.each(stores)("$name:", ({ make }) => {
 
   const usual = '{"path":"/srv/docs/a.txt","mode":1.0}';
 
-  async function hold(tool = "write", text = usual): Promise<{ readonly id: number; readonly call: Intent }> {
-    const call = intent(gateway, tool, text);
-    const { approval, reason } = await backend.decide(call);
-    if (approval === undefined) throw new Error(reason);
-    return { id: approval.id, call };
-  }
+  const hold = (tool = "write", text = usual) => holdCall({ backend, gateway }, tool, text);
 
   /** A grant, given with the approval of a call that has run. */
   async function given(
@@ -61,17 +57,7 @@ describe.each(stores)("$name:", ({ make }) => {
     return (await backend.decide(intent(gateway, tool, text, over))).decision;
   }
 
-  async function token(
-    over: Partial<NewToken> = {},
-  ): Promise<{ readonly id: number; readonly by: Principal }> {
-    const { id, token: secret } = await backend.createToken(
-      { name: "bob", role: "approver", ...over },
-      person(),
-    );
-    const by = await backend.authenticate(secret);
-    if (by === null) throw new Error("no principal");
-    return { id, by };
-  }
+  const token = (over: Partial<NewToken> = {}) => approver(backend, over);
 
   function records(): Promise<readonly LedgerRecord[]> {
     return backend.records({ limit: 1_000, kinds: ["grant"] });

@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Service } from "../../src/backend/service.js";
 import type { DecisionOptions, Intent, LedgerRecord, NewToken, Principal } from "../../src/client/backend.js";
+import { approver, holdCall } from "../fixtures/backend/governed.js";
 import { type Place, stores } from "../fixtures/backend/places.js";
 import { intent, open, person } from "../fixtures/backend/store.js";
 
@@ -35,24 +36,9 @@ describe.each(stores)("$name:", ({ make }) => {
     await place.remove();
   });
 
-  async function token(
-    over: Partial<NewToken> = {},
-  ): Promise<{ readonly id: number; readonly by: Principal }> {
-    const { id, token: secret } = await backend.createToken(
-      { name: "bob", role: "approver", ...over },
-      person(),
-    );
-    const by = await backend.authenticate(secret);
-    if (by === null) throw new Error("no principal");
-    return { id, by };
-  }
+  const token = (over: Partial<NewToken> = {}) => approver(backend, over);
 
-  async function hold(tool: string): Promise<{ readonly id: number; readonly call: Intent }> {
-    const call = intent(gateway, tool);
-    const { approval, reason } = await backend.decide(call);
-    if (approval === undefined) throw new Error(reason);
-    return { id: approval.id, call };
-  }
+  const hold = (tool: string) => holdCall({ backend, gateway }, tool);
 
   function approve(id: number, by: Principal, reason = "", options?: DecisionOptions) {
     return backend.decideApproval(id, "approved", by, reason, options);

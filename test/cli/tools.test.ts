@@ -1,10 +1,7 @@
 import { createHash } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openBackend } from "../../src/backend/open-backend.js";
 import { canonicalText } from "../../src/frame/canonical.js";
-import { createLogger } from "../../src/log.js";
-import { policySet } from "../../src/policy/file/load.js";
-import { jsonLines, makePlace } from "../fixtures/gateway.js";
+import { jsonLines, makePlace, openBeside } from "../fixtures/gateway.js";
 
 const place = makePlace();
 const read = { name: "read_file", description: "Reads a file", inputSchema: { type: "object" } };
@@ -17,12 +14,7 @@ async function see(
   server = "files",
   said: string | null = null,
 ): Promise<void> {
-  const backend = await openBackend({
-    home: place.home,
-    policies: policySet([]),
-    holdExpires: 60_000,
-    log: createLogger("silent"),
-  });
+  const backend = await openBeside(place);
   for (const agent of agents) {
     await backend.ensureAgent(agent);
     const offers = tools.map((tool) => {

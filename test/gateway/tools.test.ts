@@ -1,11 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openBackend } from "../../src/backend/open-backend.js";
 import type { Service } from "../../src/backend/service.js";
 import type { PinnedTool, Principal } from "../../src/client/backend.js";
-import { createLogger } from "../../src/log.js";
-import { policySet } from "../../src/policy/file/load.js";
 import { connectClient, type Way } from "../fixtures/clients.js";
-import { type HttpGateway, makePlace, startHttpGateway } from "../fixtures/gateway.js";
+import { type HttpGateway, makePlace, openBeside, startHttpGateway } from "../fixtures/gateway.js";
 import { type Frame, RawHttp, refusalIn, textOf } from "../fixtures/raw.js";
 import { fakeServer } from "../fixtures/servers.js";
 
@@ -27,12 +24,7 @@ beforeAll(async () => {
       twin: { command, args: [...args, "--name", "twin"] },
     },
   });
-  backend = await openBackend({
-    home: place.home,
-    policies: policySet([]),
-    holdExpires: 60_000,
-    log: createLogger("silent"),
-  });
+  backend = await openBeside(place);
 });
 
 afterAll(async () => {

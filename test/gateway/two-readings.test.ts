@@ -2,11 +2,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { openBackend } from "../../src/backend/open-backend.js";
 import type { Service } from "../../src/backend/service.js";
-import { createLogger } from "../../src/log.js";
-import { policySet } from "../../src/policy/file/load.js";
-import { type HttpGateway, makePlace, startHttpGateway } from "../fixtures/gateway.js";
+import { type HttpGateway, makePlace, openBeside, startHttpGateway } from "../fixtures/gateway.js";
 import { type Frame, RawHttp, textOf } from "../fixtures/raw.js";
 
 const tool = (name: string, description = "good"): string =>
@@ -84,12 +81,7 @@ beforeAll(async () => {
       ),
     },
   });
-  backend = await openBackend({
-    home: place.home,
-    policies: policySet([]),
-    holdExpires: 60_000,
-    log: createLogger("silent"),
-  });
+  backend = await openBeside(place);
 });
 
 afterAll(async () => {
